@@ -1,0 +1,1 @@
+"""From a folder of photos to a tracked, gated bundle; one module per step."""

@@ -1,0 +1,1 @@
+"""The prediction service: photos in over HTTP, labels out."""

@@ -1,0 +1,145 @@
+"""The bundle: the folder with ``model.onnx`` and ``manifest.json`` that training hands to serving."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.inference.image import Resize
+
+SCHEMA_VERSION = 1
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+
+
+class BundleError(Exception):
+    """The bundle cannot be served; the message is one sentence that says which file and why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Section):
+    """What the graph takes: square RGB pictures, made by ``services.inference.image.decode``."""
+
+    size: int = Field(gt=0, description="side of the square, pixels")
+    resize: Resize
+
+
+class Training(_Section):
+    """Where the weights come from."""
+
+    run_id: str | None = Field(description="MLflow run, if it could be reached")
+    git_commit: str | None
+    architecture: str
+    initial_weights: str = Field(description="scratch, imagenet, or the file's name and SHA-256")
+    epochs: int
+    seed: int
+
+
+class Dataset(_Section):
+    """What it was trained and measured on."""
+
+    name: str
+    source: str | None = Field(description="address of the archive, if downloaded")
+    synthetic: bool = Field(description="drawn by this project, not photographed")
+    fingerprint: str = Field(description="SHA-256 over the sorted content hashes and labels")
+    counts: dict[str, dict[str, int]] = Field(description="pictures by split and class")
+    left_out: dict[str, int] = Field(description="files left out, by reason")
+
+
+class Metrics(_Section):
+    """Measured on the held-out test pictures, with the service's decoding, on this very model file."""
+
+    pictures: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float] = Field(description="Wilson score interval")
+    recall: dict[str, float]
+    log_loss: float = Field(description="nats")
+    expected_calibration_error: float = Field(description="15 equal-width bins of confidence")
+
+
+class Reference(_Section):
+    """Distributions on the held-out pictures, to compare live traffic with."""
+
+    predicted_classes: dict[str, float] = Field(description="share of each predicted class")
+    confidence_bins: list[float] = Field(description="edges, one more than shares")
+    confidence_shares: list[float]
+
+
+class Parity(_Section):
+    """The exported graph against PyTorch on real pictures."""
+
+    pictures: int
+    max_probability_difference: float
+
+
+class Manifest(_Section):
+    """All that serving needs and all that a person asks about a model."""
+
+    schema_version: Literal[1]
+    name: str
+    version: str
+    created: str = Field(description="UTC, ISO 8601")
+    classes: list[str] = Field(min_length=2, description="in output order")
+    input: Input
+    model_sha256: str
+    training: Training
+    dataset: Dataset
+    parity: Parity
+    metrics: Metrics
+    reference: Reference
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest was understood and whose model has the hash that the manifest names."""
+
+    manifest: Manifest
+    model: bytes
+
+
+def load(folder: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: A file is missing, the manifest is not understood, or the model's hash differs.
+    """
+    manifest = _manifest(folder / MANIFEST_FILE)
+    path = folder / MODEL_FILE
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    sha256 = hashlib.sha256(model).hexdigest()
+    if sha256 != manifest.model_sha256:
+        raise BundleError(
+            f"{path}: SHA-256 is {sha256[:12]}…, but {MANIFEST_FILE} says {manifest.model_sha256[:12]}…: "
+            "the two files do not belong together, or the copy is damaged."
+        )
+    return Bundle(manifest, model)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: is not JSON ({error}).") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: schema_version is {version!r}, but this service reads {SCHEMA_VERSION}: "
+            "use a service and a bundle of the same age."
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {place}: {first['msg']}.") from error

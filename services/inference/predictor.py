@@ -1,0 +1,76 @@
+"""From pixels to probabilities: ONNX Runtime on a checked bundle."""
+
+import json
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from services.inference.bundle import Bundle, BundleError
+
+INPUT_NAME = "pixels"
+OUTPUT_NAME = "probabilities"
+CLASSES_KEY = "classes"
+
+
+class Predictor:
+    """Runs a bundle's graph; safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        """Load the graph and check that it is the one the manifest describes.
+
+        Args:
+            bundle: A loaded bundle.
+            threads: Threads for one run of the graph (onnxruntime's intra-op pool).
+
+        Raises:
+            BundleError: The model is no ONNX graph, or its classes or input differ from the manifest's.
+        """
+        self.manifest = bundle.manifest
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A waiting thread that spins takes the processor from the other worker.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a different class for each way to be no graph
+            first_line = str(error).strip().splitlines()[0]
+            raise BundleError(f"The model file is not an ONNX graph that can be run: {first_line}") from error
+        self._check(bundle)
+
+    def _check(self, bundle: Bundle) -> None:
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            classes = json.loads(metadata.get(CLASSES_KEY, "null"))
+        except ValueError:
+            classes = None
+        if classes != bundle.manifest.classes:
+            raise BundleError(
+                f"The model was exported for the classes {classes}, but the manifest names "
+                f"{bundle.manifest.classes}: the two do not belong together."
+            )
+        inputs = {i.name: (i.type, i.shape[1:]) for i in self._session.get_inputs()}
+        size = bundle.manifest.input.size
+        if inputs != {INPUT_NAME: ("tensor(uint8)", [size, size, 3])}:
+            raise BundleError(
+                f"The model takes {inputs}, but the manifest describes uint8 {INPUT_NAME} of {size} × {size} × 3."
+            )
+        outputs = {o.name: o.shape[1:] for o in self._session.get_outputs()}
+        if outputs != {OUTPUT_NAME: [len(bundle.manifest.classes)]}:
+            raise BundleError(
+                f"The model gives {outputs}, but the manifest describes {OUTPUT_NAME} of "
+                f"{len(bundle.manifest.classes)} classes."
+            )
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Classify a batch.
+
+        Args:
+            pixels: RGB pictures from ``image.decode``, shape ``(n, size, size, 3)``.
+
+        Returns:
+            One row of probabilities per picture in the manifest's class order, shape ``(n, classes)``.
+        """
+        (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        return np.asarray(probabilities, dtype=np.float32)

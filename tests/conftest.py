@@ -1,0 +1,23 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+PHOTOS = servers.ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MLflow server that all tests of the session share."""
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def photo_archives() -> Path | None:
+    """The folder with archives of real photos, where the machine has them."""
+    return PHOTOS if PHOTOS.is_dir() else None
