@@ -91,8 +91,8 @@ class Manifest(_Section):
     training: Training
     dataset: Dataset
     parity: Parity
-    metrics: Metrics
-    reference: Reference
+    metrics: Metrics | None = Field(description="none until the bundle was evaluated")
+    reference: Reference | None = Field(description="none until the bundle was evaluated")
 
 
 @dataclass(frozen=True)
