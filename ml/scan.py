@@ -1,0 +1,235 @@
+"""From a folder with one sub-folder per class to a checked data set."""
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import stat
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ml.dataset import DataError, Dataset, Picture, Problem, Reason, fingerprint, split_of
+from services.inference.image import FORMATS, PictureError, UnsupportedPictureError, decode
+
+DESCRIPTION_FILE = "dataset.json"
+LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+# Far above any photo; a film or a disk image among the pictures must not fill the memory.
+MAX_FILE_BYTES = 256 * 2**20
+# Truncation shows at any size, since all of a file is decoded; a small one is the quickest.
+CHECK_SIZE = 32
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    name: str  # relative to the folder of classes, with forward slashes
+    label: int
+
+
+@dataclass(frozen=True)
+class _Checked:
+    file: _File
+    sha256: str = ""
+    problem: Problem | None = None
+
+
+def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, progress: bool = True) -> Dataset:
+    """Check every file below the class folders, leave out what cannot be used, and split the rest.
+
+    Nothing is changed on disk. A picture is accepted exactly when the service would accept it. Hidden files and what
+    operating systems leave behind (``Thumbs.db`` and the like) are passed over.
+
+    Args:
+        folder: Holds one folder per class, or a single folder that does.
+        exclude: Text file of pictures to keep out, one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``).
+        workers: Threads; decoding leaves the interpreter's lock, so they run side by side.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        DataError: The folder cannot be read as a data set, or has too few pictures.
+    """
+    dataset = collect(folder, exclude, workers, progress)
+    dataset.require_pictures()
+    return dataset
+
+
+def collect(folder: Path, exclude: Path | None = None, workers: int | None = None, progress: bool = True) -> Dataset:
+    """As ``scan``, but with however few pictures there are."""
+    root, folders = _class_folders(folder)
+    description = _description(folder)
+    classes = tuple(folders)
+    unreadable: list[Problem] = []
+    files = [file for label, name in enumerate(classes) for file in _walk(root, folders[name], label, unreadable)]
+    files, excluded = _exclude(files, exclude)
+    checked = _check_all(files, workers or os.cpu_count() or 1, progress)
+    usable, repeated = _without_repeats([one for one in checked if one.problem is None], classes)
+    pictures = tuple(
+        Picture(one.file.path, one.file.label, one.sha256, split_of(one.sha256))
+        for one in sorted(usable, key=lambda one: (one.file.label, one.file.name))
+    )
+    broken = [one.problem for one in checked if one.problem is not None]
+    return Dataset(
+        name=description.get("name") or slug(folder.resolve().name),
+        source=description.get("source"),
+        synthetic=bool(description.get("synthetic", False)),
+        classes=classes,
+        pictures=pictures,
+        problems=tuple(sorted([*unreadable, *excluded, *broken, *repeated], key=lambda problem: problem.path)),
+        fingerprint=fingerprint(pictures, classes),
+    )
+
+
+def slug(name: str) -> str:
+    """A name in lower case with hyphens, fit for a file, a label and an MLflow model."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
+
+
+def _class_folders(folder: Path) -> tuple[Path, dict[str, Path]]:
+    """The folder of classes, and the folders by class name, sorted."""
+    if folder.is_file():
+        raise DataError(
+            f"{folder} is a file: give the folder it unpacks to (python -m ml.data download --url file:… unpacks one)."
+        )
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: give one that holds a folder of pictures for each class.")
+    found = _folders(folder)
+    if len(found) == 1 and len(inner := _folders(found[0])) > 1:
+        folder, found = found[0], inner
+    if not found:
+        raise DataError(f"{folder} holds no folders: put the pictures of each class into a folder named as the class.")
+    classes: dict[str, Path] = {}
+    for path in found:
+        # File systems differ in case and in how they compose accents; class names must not.
+        name = unicodedata.normalize("NFC", path.name).lower()
+        if not name.isprintable():
+            raise DataError(f"The folder name {path.name!r} in {folder} is not text: rename it to the class's name.")
+        if name in classes:
+            raise DataError(
+                f"The folders {classes[name].name} and {path.name} in {folder} would be one class: rename or merge one."
+            )
+        classes[name] = path
+    if len(classes) < 2:
+        raise DataError(f"{folder} holds one class ({next(iter(classes))}): two or more are needed to tell apart.")
+    return folder, dict(sorted(classes.items()))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path.name))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}).") from error
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _description(folder: Path) -> dict[str, str]:
+    path = folder / DESCRIPTION_FILE
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): mend or remove it.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is not a JSON object: mend or remove it.")
+    return found
+
+
+def _walk(root: Path, folder: Path, label: int, unreadable: list[Problem]) -> Iterator[_File]:
+    def note(error: OSError) -> None:
+        unreadable.append(Problem(Path(error.filename), "unreadable", error.strerror or str(error)))
+
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=note):
+        # A link to a folder above would never end.
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _passed_over(name))
+        for name in sorted(names):
+            if not _passed_over(name):
+                path = Path(parent, name)
+                yield _File(path, path.relative_to(root).as_posix(), label)
+
+
+def _exclude(files: list[_File], exclude: Path | None) -> tuple[list[_File], list[Problem]]:
+    if exclude is None:
+        return files, []
+    try:
+        lines = [line.strip() for line in exclude.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"The list {exclude} cannot be read ({error}).") from error
+    patterns = [line.lower() for line in lines if line and not line.startswith("#")]
+    matches = re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
+    kept, left_out = [], []
+    for file in files:
+        path = Path(file.name.lower())
+        names = (path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem)
+        if any(map(matches, names)):
+            left_out.append(Problem(file.path, "excluded", f"named in {exclude.name}"))
+        else:
+            kept.append(file)
+    if patterns and not left_out:
+        raise DataError(f"No file matches a line of {exclude}: write one path (Cat/3701) or pattern (Cat/37*) a line.")
+    return kept, left_out
+
+
+def _check_all(files: list[_File], workers: int, progress: bool) -> list[_Checked]:
+    with warnings.catch_warnings(), ThreadPool(workers) as pool:
+        # A picture with odd metadata is still a picture; Pillow's remarks would tear the progress bar.
+        warnings.filterwarnings("ignore", module="PIL")
+        results = pool.imap(_check, files, chunksize=16)
+        return list(tqdm(results, "scan", len(files), unit=" files", disable=not progress))
+
+
+def _check(file: _File) -> _Checked:
+    def left_out(reason: Reason, detail: str) -> _Checked:
+        return _Checked(file, problem=Problem(file.path, reason, detail))
+
+    try:
+        status = file.path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            return left_out("unreadable", "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            return left_out("not a picture", f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        data = file.path.read_bytes()
+    except OSError as error:
+        return left_out("unreadable", error.strerror or str(error))
+    if not data:
+        return left_out("empty", "0 bytes")
+    try:
+        decode(data, CHECK_SIZE, "stretch")
+    except UnsupportedPictureError:
+        return left_out("not a picture", f"not one of {', '.join(FORMATS)}")
+    except PictureError as error:
+        # The service's message advises who sends the file; here the decoder's own is of more use.
+        return left_out("truncated or damaged", str(error.__cause__ or error))
+    return _Checked(file, hashlib.sha256(data).hexdigest())
+
+
+def _without_repeats(checked: Iterable[_Checked], classes: tuple[str, ...]) -> tuple[list[_Checked], list[Problem]]:
+    by_content: dict[str, list[_Checked]] = defaultdict(list)
+    for one in sorted(checked, key=lambda one: one.file.name):
+        by_content[one.sha256].append(one)
+    kept, problems = [], []
+    for first, *copies in by_content.values():
+        if any(copy.file.label != first.file.label for copy in copies):
+            for one in (first, *copies):
+                others = ", ".join(other.file.name for other in (first, *copies) if other is not one)
+                problems.append(Problem(one.file.path, "label conflict", f"same bytes as {others}"))
+        else:
+            kept.append(first)
+            problems += [Problem(one.file.path, "duplicate", f"same bytes as {first.file.name}") for one in copies]
+    return kept, problems
