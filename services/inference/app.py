@@ -1,0 +1,61 @@
+"""The prediction service: ``gunicorn -c services/inference/gunicorn.conf.py "services.inference.app:create_app()"``."""
+
+from flask import Response
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+
+from services.inference import health, logs, metrics, model, page, predict, problems, settings, uploads
+from services.inference.answers import ProblemDetails, problem
+
+INFO = Info(title="Image classification", version="1", description="Pictures in, labels out.")
+# No 'unsafe-inline' anywhere: the page and Swagger UI bring their scripts and styles as files.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app() -> OpenAPI:
+    """Build the app from the environment's settings; each gunicorn worker calls this for itself.
+
+    Raises:
+        SettingsError: A setting cannot be used (gunicorn.conf.py has checked before, without a traceback).
+    """
+    config = settings.load()
+    app = OpenAPI(
+        __name__,
+        info=INFO,
+        doc_ui=False,
+        operation_id_callback=lambda *, name, **_: name,
+        responses={500: problem("Something is wrong in this service; the log tells more under the request id")},
+        # The library documents an error of its own validation, which is not used here: let it find ours.
+        validation_error_status=500,
+        validation_error_model=ProblemDetails,
+    )
+    app.request_class = uploads.Request
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default JSON provider
+    app.config.update(
+        MAX_CONTENT_LENGTH=config.max_upload_bytes,
+        MAX_FORM_MEMORY_SIZE=config.max_upload_bytes,
+        MAX_PICTURES=config.max_pictures,
+    )
+    served = model.load(config.model_dir)
+    logs.register(app)
+    problems.register(app)
+    metrics.register(app, served)
+    app.after_request(_headers)
+    app.after_request(uploads.drain)
+    health.register(app, served)
+    predict.register(app, served, config)
+    page.register(app, served, config)
+    return app
+
+
+def _headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response

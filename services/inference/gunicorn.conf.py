@@ -1,0 +1,71 @@
+"""How gunicorn runs the service. What may be changed are the settings (settings.py), checked here at the start."""  # noqa: N999
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from services.inference import settings
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+try:
+    _settings = settings.load()
+except settings.SettingsError as error:
+    # Here and not in a worker: gunicorn would show a traceback, and start the worker again.
+    sys.exit(str(error))
+
+# Before any import of prometheus_client, which otherwise counts each worker for itself.
+_made_metrics_folder = METRICS_VARIABLE not in os.environ
+if _made_metrics_folder:
+    os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="inference-metrics-")
+
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
+workers = _settings.workers
+threads = _settings.threads
+worker_class = "gthread"
+graceful_timeout = _settings.graceful_timeout
+# Longer than the usual pause between two requests of a client or a scrape, shorter than a proxy's own.
+keepalive = 20
+if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat must not wait for a disk
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+control_socket_disable = True
+accesslog = None  # the app writes one line per request, with more in it
+logconfig_dict: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(levelname)s %(name)s %(process)d %(message)s",
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "time",
+        }
+    },
+    "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+    "root": {"level": _settings.log_level.upper(), "handlers": ["stdout"]},
+    "loggers": {"gunicorn.error": {"level": _settings.log_level.upper(), "handlers": ["stdout"], "propagate": False}},
+}
+
+
+def on_starting(server: Any) -> None:
+    """Forget the counts of an earlier start: a container's volume outlives its container."""
+    folder = Path(os.environ[METRICS_VARIABLE])
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Take a dead worker's gauges out of the sums; its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Leave nothing behind."""
+    if _made_metrics_folder:
+        shutil.rmtree(os.environ[METRICS_VARIABLE], ignore_errors=True)

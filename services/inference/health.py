@@ -1,0 +1,28 @@
+"""GET /health and /ready: is the process alive, and can it predict."""
+
+from typing import Any
+
+from flask_openapi3.openapi import OpenAPI
+
+from services.inference.answers import Health, Ready, problem
+from services.inference.model import Model
+
+
+def register(app: OpenAPI, model: Model) -> None:
+    """Add the two routes, for one model."""
+
+    @app.get("/health", summary="Alive: 200 as long as the process answers", responses={200: Health})
+    def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get(
+        "/ready",
+        summary="Ready: which model is loaded, or why none is",
+        responses={200: Ready, 503: problem("No model is loaded; the detail says why")},
+    )
+    def ready() -> dict[str, Any]:
+        manifest = model.require().manifest
+        return {
+            "status": "ready",
+            "model": {"name": manifest.name, "version": manifest.version, "classes": manifest.classes},
+        }

@@ -1,0 +1,125 @@
+"""POST /predict: pictures in, labels out."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+from flask import g
+from flask_openapi3.openapi import OpenAPI
+from numpy.typing import NDArray
+
+from services.inference import metrics, uploads
+from services.inference.answers import Prediction, Predictions, content, problem
+from services.inference.image import PictureError, decode
+from services.inference.model import Model
+from services.inference.predictor import Predictor
+from services.inference.problems import FULL, Problem, picture_problem
+from services.inference.settings import Settings
+
+DECIMALS = 6
+
+BINARY = {"type": "string", "format": "binary"}
+FORM = {
+    "type": "object",
+    "properties": {uploads.FIELD: {"type": "array", "items": BINARY}},
+    "required": [uploads.FIELD],
+}
+BODY = {
+    "description": "One or several pictures as a form, or one picture as it is: JPEG, PNG, WebP, GIF or BMP.",
+    "required": True,
+    "content": {
+        "multipart/form-data": {"schema": FORM},
+        "image/*": {"schema": BINARY},
+        "application/octet-stream": {"schema": BINARY},
+    },
+}
+EITHER = {"anyOf": [{"$ref": f"#/components/schemas/{shape.__name__}"} for shape in (Prediction, Predictions)]}
+RESPONSES: dict[str | int | HTTPStatus, Any] = {
+    200: content("application/json", EITHER, "The label of one picture, or of several in the order they were sent"),
+    400: problem("No picture was sent, or the upload broke off"),
+    408: problem("The upload took too long"),
+    413: problem("More bytes or pictures than one request may have"),
+    415: problem("Not a picture, or a kind that is not accepted"),
+    422: problem("The picture is broken, truncated, or has too many pixels"),
+    503: problem("Too many predictions at once, or no model is loaded; Retry-After says when to try again"),
+}
+
+
+class Places:
+    """How many predictions a worker takes on, and that it computes one at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._places = threading.BoundedSemaphore(limit)
+        # Workers are as many as processors: two computing threads in one would take the other's.
+        self.computing = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a place for the block.
+
+        Raises:
+            Problem: All are taken.
+        """
+        if not self._places.acquire(blocking=False):
+            metrics.shed.inc()
+            raise Problem(FULL, "All places are taken. Send the request again in a second.", retry_after=1)
+        try:
+            with metrics.in_flight.track_inprogress():
+                yield
+        finally:
+            self._places.release()
+
+
+def register(app: OpenAPI, model: Model, settings: Settings) -> None:
+    """Add the route, for one model and its limits."""
+    places = Places(settings.max_in_flight)
+
+    @app.post("/predict", summary="Classify pictures", responses=RESPONSES, openapi_extensions={"requestBody": BODY})
+    def predict() -> dict[str, Any]:
+        """All or nothing: if one of several pictures cannot be read, the answer is a problem that names its index."""
+        predictor = model.require()
+        with places.one():
+            pictures = uploads.pictures(settings)
+            g.seen["pictures"] = len(pictures)
+            with places.computing:
+                pixels = _decode(pictures, predictor, settings.max_pixels)
+                rows = predictor.predict(pixels)
+        return _answer(predictor, rows)
+
+
+def _decode(pictures: list[bytes], predictor: Predictor, max_pixels: int) -> NDArray[np.uint8]:
+    shape = predictor.manifest.input
+    pixels = np.empty((len(pictures), shape.size, shape.size, 3), np.uint8)
+    for index, picture in enumerate(pictures):
+        try:
+            pixels[index] = decode(picture, shape.size, shape.resize, max_pixels)
+        except PictureError as error:
+            raise picture_problem(error, index if len(pictures) > 1 else None) from error
+    return pixels
+
+
+def _answer(predictor: Predictor, rows: NDArray[np.float32]) -> dict[str, Any]:
+    manifest = predictor.manifest
+    classified = [classification(manifest.classes, row) for row in rows]
+    for one in classified:
+        metrics.predictions.labels(one["label"]).inc()
+        metrics.confidence.labels(one["label"]).observe(one["confidence"])
+    model = {"name": manifest.name, "version": manifest.version}
+    if len(classified) > 1:
+        return {"predictions": classified, "model": model}
+    g.seen["label"] = classified[0]["label"]
+    return {**classified[0], "model": model}
+
+
+def classification(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
+    """Name the numbers of one picture; rounded, they still add up to 1."""
+    exact = row.astype(np.float64)
+    rounded = np.round(exact / exact.sum(), DECIMALS)
+    top = int(rounded.argmax())
+    rounded[top] = round(rounded[top] + 1 - rounded.sum(), DECIMALS)
+    probabilities = dict(zip(classes, rounded.tolist(), strict=True))
+    return {"label": classes[top], "confidence": probabilities[classes[top]], "probabilities": probabilities}

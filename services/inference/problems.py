@@ -1,0 +1,110 @@
+"""Errors as RFC 9457 problems: what went wrong, and what to do about it."""
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, g, json
+from werkzeug.exceptions import HTTPException
+
+from services.inference.image import UnsupportedPictureError
+
+MEDIA_TYPE = "application/problem+json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of problem: its HTTP status, the name that programs switch on, and a title for people."""
+
+    status: int
+    name: str
+    title: str
+
+
+NO_PICTURE = Kind(400, "no-picture", "No picture was sent")
+BROKEN_UPLOAD = Kind(400, "broken-upload", "The upload broke off")
+UPLOAD_TIMEOUT = Kind(408, "upload-timeout", "The upload took too long")
+TOO_LARGE = Kind(413, "too-large", "Too much was sent")
+NOT_A_PICTURE = Kind(415, "not-a-picture", "Not a picture of an accepted kind")
+BROKEN_PICTURE = Kind(422, "broken-picture", "The picture cannot be read")
+INTERNAL = Kind(500, "internal", "Something is wrong in this service")
+FULL = Kind(503, "full", "Too many predictions at once")
+NO_MODEL = Kind(503, "no-model", "No model is loaded")
+
+DETAILS = {
+    404: "There is nothing at this address. The routes are listed at /docs.",
+    405: "This address does not take this method. The Allow header lists those it takes.",
+}
+
+
+class Problem(HTTPException):
+    """Ends the request with a problem document."""
+
+    def __init__(self, kind: Kind, detail: str, *, index: int | None = None, retry_after: int | None = None) -> None:
+        """Describe the problem.
+
+        Args:
+            kind: What sort of problem it is.
+            detail: One or two sentences for a person: what is wrong here, and what to do.
+            index: Which of several pictures is meant, counted from zero.
+            retry_after: Seconds after which trying again makes sense.
+        """
+        super().__init__(detail)
+        self.code = kind.status
+        self.kind = kind
+        self.index = index
+        self.retry_after = retry_after
+
+
+def picture_problem(error: Exception, index: int | None) -> Problem:
+    """The problem for a picture that ``image.decode`` refused."""
+    kind = NOT_A_PICTURE if isinstance(error, UnsupportedPictureError) else BROKEN_PICTURE
+    return Problem(kind, str(error), index=index)
+
+
+def register(app: Flask) -> None:
+    """Answer every error of the app, expected or not, with a problem document."""
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _answer_http(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or 500)
+    if not isinstance(error, Problem):
+        if status == 413:
+            return _answer_http(Problem(TOO_LARGE, _limits()))
+        kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+        detail = DETAILS.get(status, error.description or status.description)
+        return _document(kind, detail, headers={k: v for k, v in error.get_headers() if k == "Allow"})
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    extra = {} if error.index is None else {"index": error.index}
+    return _document(error.kind, error.description or "", headers, extra)
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error, extra={"request_id": g.request_id})
+    detail = f"It is logged under the request id {g.request_id}; give this id to whoever runs the service."
+    return _document(INTERNAL, detail)
+
+
+def _limits() -> str:
+    limit, pictures = current_app.config["MAX_CONTENT_LENGTH"], current_app.config["MAX_PICTURES"]
+    return (
+        f"One request may have at most {limit:,} bytes and {pictures} pictures. Scale the picture down or send fewer."
+    )
+
+
+def _document(
+    kind: Kind, detail: str, headers: dict[str, str] | None = None, extra: dict[str, int] | None = None
+) -> Response:
+    body = {
+        "type": f"urn:problem:{kind.name}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "request_id": g.request_id,
+        **(extra or {}),
+    }
+    return Response(json.dumps(body) + "\n", kind.status, headers, content_type=MEDIA_TYPE)

@@ -1,0 +1,110 @@
+"""The settings: environment variables, read and checked once at the start."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from services.inference import cpus
+from services.inference.image import MAX_PIXELS
+
+MAX_DEFAULT_WORKERS = 8
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message is one sentence that names it, its value and what would be right."""
+
+
+def _whole_number(low: int, high: int) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise SettingsError(f"{name} is {text!r}, but must be a whole number from {low} to {high}.")
+        return number
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str, str], str]:
+    def parse(name: str, text: str) -> str:
+        if text.lower() not in choices:
+            raise SettingsError(f"{name} is {text!r}, but must be one of {', '.join(choices)}.")
+        return text.lower()
+
+    return parse
+
+
+def _path(name: str, text: str) -> Path:
+    return Path(text)
+
+
+def _text(name: str, text: str) -> str:
+    return text
+
+
+def _setting(parse: Callable[[str, str], Any], about: str) -> dict[str, Any]:
+    return {"parse": parse, "about": about}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting; the environment variable has the field's name in capitals."""
+
+    host: str = field(default="127.0.0.1", metadata=_setting(_text, "address to listen on; 0.0.0.0 in a container"))
+    port: int = field(default=8000, metadata=_setting(_whole_number(1, 65535), "port to listen on"))
+    workers: int = field(
+        default_factory=lambda: min(cpus.limit(), MAX_DEFAULT_WORKERS),
+        metadata=_setting(
+            _whole_number(1, 256), f"processes; by default one per processor, {MAX_DEFAULT_WORKERS} at most"
+        ),
+    )
+    threads: int = field(default=20, metadata=_setting(_whole_number(2, 256), "connections a worker serves at once"))
+    max_in_flight: int = field(
+        default=16, metadata=_setting(_whole_number(1, 255), "predictions a worker takes on at once (503 above)")
+    )
+    model_dir: Path = field(
+        default=Path("models/champion"), metadata=_setting(_path, "the bundle: model.onnx and manifest.json")
+    )
+    max_upload_bytes: int = field(
+        default=20 * 2**20, metadata=_setting(_whole_number(1, 2**31), "largest request body (413 above)")
+    )
+    max_pixels: int = field(
+        default=MAX_PIXELS, metadata=_setting(_whole_number(1, 10**9), "largest picture, width × height (422 above)")
+    )
+    max_pictures: int = field(
+        default=32, metadata=_setting(_whole_number(1, 1000), "most pictures in one request (413 above)")
+    )
+    upload_timeout: int = field(
+        default=30, metadata=_setting(_whole_number(1, 3600), "seconds an upload may take (408 above)")
+    )
+    graceful_timeout: int = field(
+        default=25, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
+    )
+    log_level: str = field(
+        default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")
+    )
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from environment variables; an unset or empty one has its default.
+
+    Raises:
+        SettingsError: A value cannot be used.
+    """
+    given = {
+        setting.name: setting.metadata["parse"](setting.name.upper(), text)
+        for setting in fields(Settings)
+        if (text := environ.get(setting.name.upper(), "").strip())
+    }
+    settings = Settings(**given)
+    if settings.max_in_flight >= settings.threads:
+        raise SettingsError(
+            f"MAX_IN_FLIGHT is {settings.max_in_flight}, but must be below THREADS ({settings.threads}), "
+            "or no thread is left to answer /health and to refuse what is too much."
+        )
+    return settings

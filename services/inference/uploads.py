@@ -1,0 +1,106 @@
+"""From an HTTP request to the bytes of the pictures in it."""
+
+import io
+import time
+from typing import IO
+
+import flask
+from flask import Response, request
+from werkzeug.exceptions import HTTPException
+
+from services.inference.deadlines import Deadlines
+from services.inference.problems import BROKEN_UPLOAD, NO_PICTURE, NOT_A_PICTURE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
+from services.inference.settings import Settings
+
+FIELD = "file"
+HOW_TO = f"Send it as the multipart field '{FIELD}', or as the request body with Content-Type: image/…."
+DRAIN_SECONDS = 2.0
+
+deadlines = Deadlines()
+
+
+class Request(flask.Request):
+    """Keeps uploaded files in memory: a read-only container has no place for temporary ones."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
+
+
+def pictures(settings: Settings) -> list[bytes]:
+    """Read the current request's body and give the encoded pictures in it, in order; at least one.
+
+    Raises:
+        Problem: No picture in it, too much of it, not in a form that is understood, or it broke off.
+        RequestEntityTooLarge: The body is over the limit of bytes.
+    """
+    body = _body(settings.upload_timeout)
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        return _files(settings.max_pictures)
+    if not body:
+        raise Problem(NO_PICTURE, f"The request is empty. {HOW_TO}")
+    if kind.startswith("image/") or kind in ("application/octet-stream", ""):
+        return [body]
+    raise Problem(NOT_A_PICTURE, f"A body of Content-Type {kind} is not read as a picture. {HOW_TO}")
+
+
+def _body(seconds: int) -> bytes:
+    started = time.monotonic()
+    try:
+        with deadlines.limit(request.environ.get("gunicorn.socket"), seconds):
+            body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:  # the server's own classes for each way in which a chunked body is not one
+        broken: Exception | None = error
+    else:
+        if len(body) >= (request.content_length or 0):
+            return body
+        broken = None
+    if time.monotonic() - started >= seconds:
+        raise Problem(UPLOAD_TIMEOUT, f"An upload may take {seconds} seconds. Send a smaller picture.") from broken
+    raise Problem(BROKEN_UPLOAD, "Less arrived than was announced. Send the request again.") from broken
+
+
+def _files(max_pictures: int) -> list[bytes]:
+    files = [file.stream.read() for file in request.files.getlist(FIELD)]
+    if len(files) > max_pictures:
+        raise Problem(TOO_LARGE, f"{len(files)} pictures were sent; at most {max_pictures} fit in one request.")
+    if files:
+        if b"" in files:
+            index = files.index(b"") if len(files) > 1 else None
+            raise Problem(NO_PICTURE, "The file is empty. Choose a picture and send it again.", index=index)
+        return files
+    if FIELD in request.form:
+        raise Problem(
+            NO_PICTURE,
+            f"The field '{FIELD}' holds text, not a file. With curl, write -F {FIELD}=@photo.jpg (with the @).",
+        )
+    if request.files:
+        raise Problem(NO_PICTURE, f"The file is in a field of another name. Send it in the field '{FIELD}'.")
+    raise Problem(NO_PICTURE, f"The form holds no file. {HOW_TO}")
+
+
+def drain(response: Response) -> Response:
+    """Read what is left of a refused upload once the answer is out.
+
+    Most clients send all before they read, and lose an answer whose connection is closed on them.
+    """
+    stream, limit = request.environ["wsgi.input"], 2 * (request.max_content_length or 0)
+    connection = request.environ.get("gunicorn.socket")
+
+    def discard() -> None:
+        left = limit
+        with deadlines.limit(connection, DRAIN_SECONDS):
+            while left > 0 and (data := stream.read(65536)):
+                left -= len(data)
+
+    if response.status_code >= 400 and connection is not None:
+        response.call_on_close(discard)
+    return response

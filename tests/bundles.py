@@ -1,0 +1,105 @@
+"""A tiny real bundle: a graph that names a picture's strongest colour, made without PyTorch."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME
+
+CLASSES = ["red", "green", "blue"]
+SIZE = 32
+SHARPNESS = 12.0
+
+
+def write(folder: Path, classes: list[str] | None = None, size: int = SIZE, **changes: Any) -> Path:
+    """Write a bundle that can be served.
+
+    Args:
+        folder: Where to; made if need be.
+        classes: Names of the classes, up to three: the picture is mostly red, green, blue.
+        size: Side of the model's input in pixels.
+        changes: Fields of the manifest to replace, such as ``name`` or ``version``.
+    """
+    classes = classes or CLASSES
+    folder.mkdir(parents=True, exist_ok=True)
+    model = graph(classes, size).SerializeToString()
+    (folder / "model.onnx").write_bytes(model)
+    manifest = manifest_for(model, classes, size) | changes
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return folder
+
+
+def graph(classes: list[str], size: int) -> onnx.ModelProto:
+    """Softmax over the mean of each colour channel."""
+    weights = {
+        "scale": np.array(SHARPNESS / 255, np.float32),
+        "axes": np.array([1, 2], np.int64),
+        "first": np.eye(3, len(classes), dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", [INPUT_NAME], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "first"], ["colours"]),
+        helper.make_node("Mul", ["colours", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [OUTPUT_NAME], axis=1),
+    ]
+    pixels = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", size, size, 3])
+    probabilities = helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", len(classes)])
+    initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "colours", [pixels], [probabilities], initializers),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    helper.set_model_props(model, {CLASSES_KEY: json.dumps(classes)})
+    onnx.checker.check_model(model)
+    return model
+
+
+def manifest_for(model: bytes, classes: list[str], size: int) -> dict[str, Any]:
+    """A manifest that is true of ``graph``'s model, and plausible where nobody measured."""
+    share = 1 / len(classes)
+    return {
+        "schema_version": 1,
+        "name": "colours",
+        "version": "1",
+        "created": "2026-11-01T12:00:00Z",
+        "classes": classes,
+        "input": {"size": size, "resize": "stretch"},
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        "training": {
+            "run_id": None,
+            "git_commit": None,
+            "architecture": "mean colour",
+            "initial_weights": "scratch",
+            "epochs": 0,
+            "seed": 0,
+        },
+        "dataset": {
+            "name": "colours",
+            "source": None,
+            "synthetic": True,
+            "fingerprint": "0" * 64,
+            "counts": {"test": dict.fromkeys(classes, 1)},
+            "left_out": {},
+        },
+        "parity": {"pictures": 1, "max_probability_difference": 0.0},
+        "metrics": {
+            "pictures": len(classes),
+            "accuracy": 1.0,
+            "accuracy_ci95": [0.4, 1.0],
+            "recall": dict.fromkeys(classes, 1.0),
+            "log_loss": 0.01,
+            "expected_calibration_error": 0.0,
+        },
+        "reference": {
+            "predicted_classes": dict.fromkeys(classes, share),
+            "confidence_bins": [0.0, 0.5, 1.0],
+            "confidence_shares": [0.0, 1.0],
+        },
+    }
