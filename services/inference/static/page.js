@@ -1,0 +1,102 @@
+"use strict";
+
+const BARS = 5;
+const TRIES = 5;
+
+const form = document.getElementById("upload");
+const input = document.getElementById("file");
+const drop = document.getElementById("drop");
+const results = document.getElementById("results");
+const status = document.getElementById("status");
+
+// One after the other: many pictures at once must not fill the service's places.
+let queue = Promise.resolve();
+
+input.addEventListener("change", () => {
+  add(input.files);
+  form.reset(); // so that choosing the same file again is a change
+});
+
+document.addEventListener("paste", (event) => add(event.clipboardData.files));
+
+for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
+  // The whole window, or a picture dropped beside the field replaces the page.
+  window.addEventListener(type, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", type === "dragenter" || type === "dragover");
+    if (type === "drop") add(event.dataTransfer.files);
+  });
+}
+
+function add(files) {
+  for (const file of files) {
+    const card = newCard(file);
+    queue = queue.then(() => classify(file, card));
+  }
+}
+
+function newCard(file) {
+  const card = document.getElementById("card").content.cloneNode(true).firstElementChild;
+  const image = card.querySelector("img");
+  image.src = URL.createObjectURL(file);
+  image.onload = () => URL.revokeObjectURL(image.src);
+  image.onerror = () => image.remove();
+  card.querySelector(".name").textContent = file.name;
+  results.prepend(card);
+  return card;
+}
+
+async function classify(file, card) {
+  try {
+    const response = await send(file);
+    const answer = await response.json();
+    if (response.ok) show(answer, file, card);
+    else fail(answer.title, answer.detail, file, card);
+  } catch {
+    fail("No answer", "The service did not answer. Is it still running?", file, card);
+  }
+  card.removeAttribute("aria-busy");
+}
+
+async function send(file) {
+  const body = new FormData();
+  body.append("file", file);
+  for (let tries = 1; ; tries += 1) {
+    const response = await fetch(form.action, { method: "POST", body });
+    const seconds = Number(response.headers.get("Retry-After"));
+    if (response.status !== 503 || seconds !== 1 || tries === TRIES) return response;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000 * tries));
+  }
+}
+
+function show(answer, file, card) {
+  card.querySelector(".label").textContent = answer.label;
+  card.querySelector("img")?.setAttribute("alt", `${file.name}: ${answer.label}`);
+  const ranking = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  const bars = ranking.slice(0, BARS).map(([name, share]) => bar(name, share));
+  const rest = ranking.slice(BARS);
+  if (rest.length) bars.push(bar(`${rest.length} more`, rest.reduce((sum, [, share]) => sum + share, 0)));
+  card.querySelector(".bars").replaceChildren(...bars);
+  status.textContent = `${file.name}: ${answer.label}, ${percent(answer.confidence)}`;
+}
+
+function bar(name, share) {
+  const item = document.getElementById("bar").content.cloneNode(true).firstElementChild;
+  item.querySelector(".class").textContent = name;
+  item.querySelector(".fill").style.width = `${share * 100}%`;
+  item.querySelector(".percent").textContent = percent(share);
+  return item;
+}
+
+function percent(share) {
+  return `${(share * 100).toFixed(1)} %`;
+}
+
+function fail(title, detail, file, card) {
+  card.classList.add("problem");
+  card.querySelector(".label").textContent = title;
+  const text = document.createElement("p");
+  text.textContent = detail;
+  card.querySelector(".bars").replaceWith(text);
+  status.textContent = `${file.name}: ${title}. ${detail}`;
+}
