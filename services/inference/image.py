@@ -1,6 +1,8 @@
 """From an uploaded file to pixels: the one definition that serving and evaluation share."""
 
+import contextlib
 import io
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -15,6 +17,8 @@ Resize = Literal["stretch", "center-crop"]
 
 # Pillow's own limit is a process-wide warning; the check below is per picture and an error.
 Image.MAX_IMAGE_PIXELS = None
+# Oddities in a stranger's file, such as corrupt EXIF, are nothing to warn whoever runs this about.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 EXIF_ORIENTATION = 0x0112
 TRANSPOSE = {
@@ -90,16 +94,23 @@ def _broken(error: Exception) -> BrokenPictureError:
 
 
 def _pixels(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
-    orientation = image.getexif().get(EXIF_ORIENTATION)
+    orientation = _orientation(image)
     # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost; never below twice the target, so
     # that the resize below still sees more detail than it keeps.
     image.draft(None, (2 * size, 2 * size))
-    image = _rgb(image)
+    image = _resizable(image)
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(image.size, resize))
-    # After the resize: turning the small square costs nothing, and a square stays one.
+    # After the resize: on the small square, colours and turning cost nothing, and a square stays one.
+    image = _rgb(image)
     if orientation in TRANSPOSE:
         image = image.transpose(TRANSPOSE[orientation])
     return np.asarray(image, dtype=np.uint8)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    with contextlib.suppress(Exception):  # nonsense in EXIF does not spoil the pixels
+        return image.getexif().get(EXIF_ORIENTATION)
+    return None
 
 
 def _box(size: tuple[int, int], resize: Resize) -> tuple[float, float, float, float]:
@@ -111,13 +122,19 @@ def _box(size: tuple[int, int], resize: Resize) -> tuple[float, float, float, fl
     return left, top, left + side, top + side
 
 
+def _resizable(image: Image.Image) -> Image.Image:
+    """Bring a picture into a mode whose values can be averaged; without a copy where it is in one."""
+    if image.mode.startswith("I"):
+        mode = "F"  # 16 bits a channel: Pillow's own conversion to RGB clips at 255 instead of scaling
+    else:
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        # 16 bits a channel: Pillow's own conversion clips at 255 instead of scaling.
-        values = np.asarray(image).astype(np.float32) / 257.0
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image
