@@ -1,1 +1,1 @@
-"""The post-deploy check: one run asks the live service and logs to MLflow."""
+"""The post-deploy check: asks the running service about pictures and records the result in MLflow."""
