@@ -1,0 +1,148 @@
+"""From a trained network to a bundle: one ONNX graph from uint8 pixels to probabilities, checked and written."""
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ml.model import normalise
+from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Manifest, Parity
+from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME, Predictor
+
+LARGEST_DIFFERENCE = 1e-3
+OPSET = 20
+
+
+class ExportError(Exception):
+    """The bundle must not be used; the message is one sentence that says why."""
+
+
+class Served(nn.Module):
+    """A network with its pre- and post-processing: uint8 pixels in, probabilities out."""
+
+    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
+        """Wrap a network.
+
+        Args:
+            network: Takes normalised ``(n, 3, size, size)``, gives logits ``(n, classes)``.
+            temperature: What logits are divided by before the softmax (Guo et al. 2017).
+        """
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Classify uint8 RGB pictures ``(n, size, size, 3)``; gives probabilities ``(n, classes)``."""
+        logits: Tensor = self.network(normalise(pixels))
+        return (logits / self.temperature).softmax(1)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Find the temperature with the lowest log loss on validation pictures.
+
+    Args:
+        logits: Shape ``(n, classes)``.
+        labels: Shape ``(n,)``.
+
+    Returns:
+        A factor from 0.05 to 20, from a search on a logarithmic grid fine enough for two digits.
+    """
+    grid = torch.logspace(-1.3, 1.3, 521)
+    losses = torch.stack([nn.functional.cross_entropy(logits / t, labels) for t in grid])
+    return float(grid[losses.argmin()])
+
+
+def to_onnx(served: Served, classes: list[str], size: int) -> bytes:
+    """Export to an ONNX graph that takes any number of pictures.
+
+    Args:
+        served: On the CPU, in evaluation mode.
+        classes: Names in output order; written into the graph's metadata.
+        size: Side of the pictures, pixels.
+    """
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The exporter warns of its own deprecated internals.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            served.eval(),
+            (example,),
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({0: Dim("pictures", min=1)},),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {CLASSES_KEY: json.dumps(classes)})
+    for node in [*model.graph.node, *model.graph.value_info]:
+        # The exporter's notes on where each node came from hold paths of the training machine.
+        del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    file = io.BytesIO()
+    onnx.save(model, file)
+    return file.getvalue()
+
+
+@torch.inference_mode()
+def check_parity(bundle: Bundle, served: Served, pixels: NDArray[np.uint8]) -> Parity:
+    """Compare the graph with PyTorch on real pictures.
+
+    Args:
+        bundle: The exported bundle.
+        served: What it was exported from, on the CPU.
+        pixels: Decoded pictures, shape ``(n, size, size, 3)``.
+
+    Raises:
+        ExportError: A probability differs by more than ``LARGEST_DIFFERENCE``.
+    """
+    ours = served.eval()(torch.from_numpy(np.array(pixels))).numpy()
+    difference = float(np.abs(ours - Predictor(bundle).predict(np.asarray(pixels))).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ExportError(
+            f"The exported graph differs from PyTorch by {difference:.2g} in a probability, "
+            f"more than {LARGEST_DIFFERENCE:g}: it is not written."
+        )
+    return Parity(pictures=len(pixels), max_probability_difference=difference)
+
+
+def sha256(model: bytes) -> str:
+    """Hash a model file's content, as the manifest names it."""
+    return hashlib.sha256(model).hexdigest()
+
+
+def write(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle so that a reader never takes a half-written one for whole.
+
+    Each file appears complete, the manifest last; between the two the manifest's hash does not match the model,
+    which every reader refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_file(folder / MODEL_FILE, bundle.model)
+    _write_file(folder / MANIFEST_FILE, manifest_json(bundle.manifest))
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """Give a manifest as it is written to disk: indented JSON, UTF-8, ending in a line feed."""
+    return (json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(path.name + ".tmp")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

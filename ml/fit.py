@@ -1,0 +1,289 @@
+"""The training loop: epochs with checkpoints, early stopping and a clean end on Ctrl-C."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch's own documentation uses
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from ml.loader import Pixels, plain_batches, training_batches
+
+CHECKPOINT = "checkpoint.pt"
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the result of a training run, beside the data; a resumed run must have the same."""
+
+    architecture: str = "mobilenet_v3_small"
+    weights: str = "scratch"
+    size: int = 128
+    train_size: int = 128
+    epochs: int = 30
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    ema: float = 0.998
+    patience: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a run's history; losses in nats, accuracies from 0 to 1."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    images_per_second: float
+    learning_rate: float
+
+
+@dataclass
+class Fitted:
+    """How a training run ended."""
+
+    history: list[Epoch]
+    best: dict[str, Tensor]
+    best_epoch: int
+    ending: str
+
+
+class FitError(Exception):
+    """Training cannot go on; the message is one sentence that says why."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Take the named device, or the best this machine has: cuda, then mps, then cpu."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """Give the 16-bit type that makes this device faster, or None where it would not."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return None
+
+
+def fit(
+    network: nn.Module,
+    training: Pixels,
+    validation: Pixels,
+    recipe: Recipe,
+    device: torch.device,
+    folder: Path,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> Fitted:
+    """Train a network and give its best weights by validation loss.
+
+    The optimiser is AdamW on a one-cycle schedule (Smith & Topin 2019); what is validated and kept is an
+    exponential moving average of the weights. After every epoch all that is needed to go on is written to
+    ``folder/checkpoint.pt``. Ctrl-C ends the training after the current step with the best weights so far.
+
+    Args:
+        network: Takes ``(n, 3, size, size)``, gives logits ``(n, classes)``.
+        training: Pictures to learn from, decoded at a side of at least ``recipe.train_size``.
+        validation: Pictures to choose by, decoded at ``recipe.size``.
+        recipe: Settings.
+        device: Where to compute.
+        folder: The run's folder.
+        resume: Go on from the folder's checkpoint.
+        on_epoch: Called after each epoch, the repeated ones of a resumed run left out.
+
+    Raises:
+        FitError: The checkpoint to resume from is missing, unreadable or of another recipe, or the loss is not
+            a number.
+    """
+    loop = _Loop(network, training, validation, recipe, device)
+    if resume:
+        loop.restore(folder / CHECKPOINT)
+    ending = "all epochs done"
+    try:
+        while loop.epoch < recipe.epochs:
+            done = loop.run_epoch()
+            loop.save(folder / CHECKPOINT)
+            on_epoch(done)
+            if loop.epoch - loop.best_epoch >= recipe.patience:
+                ending = f"no lower validation loss for {recipe.patience} epochs"
+                break
+    except KeyboardInterrupt:
+        if not loop.history:
+            raise FitError("Stopped before the first epoch was done: there is nothing to keep.") from None
+        ending = "stopped by Ctrl-C"
+    return Fitted(loop.history, loop.best, loop.best_epoch, ending)
+
+
+class _Loop:
+    """The state of a training run that a checkpoint holds."""
+
+    def __init__(
+        self, network: nn.Module, training: Pixels, validation: Pixels, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.recipe, self.device = recipe, device
+        self.training, self.validation = training, validation
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.average = AveragedModel(self.network, avg_fn=self._blend, use_buffers=True)
+        self.steps = max(1, len(training) // recipe.batch)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, recipe.learning_rate, total_steps=recipe.epochs * self.steps, pct_start=0.2
+        )
+        self.precision = mixed_precision(device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+        self.epoch = 0
+        self.history: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch = 0
+
+    def _blend(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        # The average starts short and lengthens: a fixed decay would keep the random start for many steps.
+        if not average.is_floating_point():
+            return current
+        n = float(count)
+        return torch.lerp(current, average, min(self.recipe.ema, (1 + n) / (10 + n)))
+
+    def run_epoch(self) -> Epoch:
+        # Seeded by the epoch, not carried over: a resumed run draws what the unbroken one would have drawn.
+        seed = self.recipe.seed * 1_000_003 + self.epoch
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        batches = training_batches(self.training, self.recipe.batch, self.recipe.train_size, generator, self.device)
+        self.network.train()
+        loss_sum = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device)
+        seen = 0
+        title = f"epoch {self.epoch + 1:>3}/{self.recipe.epochs}"
+        with tqdm(total=min(len(self.training), self.steps * self.recipe.batch), desc=title, unit=" images") as bar:
+            for pictures, labels in batches:
+                loss, hits = self._step(pictures, labels)
+                loss_sum += loss * len(labels)
+                correct += hits
+                seen += len(labels)
+                bar.update(len(labels))
+                if seen // self.recipe.batch % 10 == 0:  # reading a value waits for the device
+                    bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}")
+            speed = seen / max(bar.format_dict["elapsed"], 1e-9)
+            train_loss, train_accuracy = loss_sum.item() / seen, correct.item() / seen
+            if not math.isfinite(train_loss):
+                raise FitError(
+                    f"The loss is not a number in epoch {self.epoch + 1}: lower --learning-rate "
+                    f"(it is {self.recipe.learning_rate:g})."
+                )
+            validation_loss, validation_accuracy = self._validate()
+            bar.set_postfix(
+                loss=f"{train_loss:.3f}",
+                accuracy=f"{train_accuracy:.1%}",
+                validation=f"{validation_accuracy:.1%}",
+            )
+        self.epoch += 1
+        done = Epoch(
+            self.epoch,
+            train_loss,
+            train_accuracy,
+            validation_loss,
+            validation_accuracy,
+            speed,
+            float(self.schedule.get_last_lr()[0]),
+        )
+        if not self.history or validation_loss < min(e.validation_loss for e in self.history):
+            self.best_epoch = self.epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.average.module.state_dict().items()}
+        self.history.append(done)
+        return done
+
+    def _step(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            logits = self.network(pictures)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        return loss.detach(), (logits.argmax(1) == labels).sum()
+
+    @torch.inference_mode()
+    def _validate(self) -> tuple[float, float]:
+        self.average.eval()
+        loss = correct = 0.0
+        for pictures, labels in plain_batches(self.validation, EVALUATION_BATCH, self.device):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+                logits = self.average(pictures)
+            loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
+            correct += (logits.argmax(1) == labels).sum().item()
+        return loss / len(self.validation), correct / len(self.validation)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "recipe": asdict(self.recipe),
+            "epoch": self.epoch,
+            "history": [asdict(e) for e in self.history],
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        unfinished = path.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+    def restore(self, path: Path) -> None:
+        state = read_checkpoint(path)
+        if state["recipe"] != asdict(self.recipe):
+            differing = [k for k, v in asdict(self.recipe).items() if state["recipe"].get(k) != v]
+            raise FitError(f"{path} is of another recipe ({', '.join(differing)} differ): resume with the same one.")
+        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.history = [Epoch(**e) for e in state["history"]]
+        for name in ("network", "average", "optimizer", "schedule", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that ``fit`` wrote.
+
+    Raises:
+        FitError: There is none, or it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FitError(f"{path} does not exist: no epoch was finished there, so there is nothing to resume.") from None
+    except Exception as error:  # a damaged file fails in a dozen ways
+        raise FitError(f"{path} cannot be read as a checkpoint ({error}).") from error
+    return state
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    # Decaying biases and the scales of normalisation layers only hurts (He et al. 2019).
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
