@@ -1,6 +1,154 @@
 """A folder of classes → checked, split data. Also the command ``python -m ml.data``."""
 
-from ml.dataset import DataError, Dataset, Picture, Problem, Split
-from ml.scan import scan
+import argparse
+import csv
+import signal
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 
-__all__ = ["DataError", "Dataset", "Picture", "Problem", "Split", "scan"]
+from tqdm import tqdm
+
+from ml.dataset import DataError, Dataset, Picture, Problem, Split
+from ml.download import CATS_AND_DOGS, download
+from ml.sample import sample
+from ml.scan import collect, scan
+from ml.unpack import MAX_BYTES
+
+__all__ = ["DataError", "Dataset", "Picture", "Problem", "Split", "main", "scan"]
+
+# Lines on the screen for each reason; the report has them all.
+SHOWN_PROBLEMS = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DataError as error:
+        sys.stderr.write(f"{_printable(str(error))}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m ml.data", description="Get, draw and check folders of pictures.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("scan", help="check a folder of classes, without changing it")
+    command.add_argument("folder", type=Path, help="holds one folder of pictures per class")
+    command.add_argument(
+        "--exclude", type=Path, metavar="FILE", help="list of pictures to keep out, one pattern a line"
+    )
+    command.add_argument("--report", type=Path, metavar="CSV", help="write every file that was left out, and why")
+    command.set_defaults(run=_scan)
+
+    command = commands.add_parser("download", help="fetch and unpack an archive of pictures")
+    command.add_argument("--to", type=Path, default=Path("data/cats-and-dogs"), help="folder to make (%(default)s)")
+    command.add_argument("--url", default=CATS_AND_DOGS, help="https:, http: or file: address of a zip (Cats vs Dogs)")
+    command.add_argument("--sha256", type=_hash, metavar="HEX", help="refuse an archive with another hash")
+    command.add_argument(
+        "--max-bytes", type=int, default=MAX_BYTES, help="refuse an archive that unpacks to more (%(default)s)"
+    )
+    command.set_defaults(run=_download)
+
+    command = commands.add_parser("sample", help="draw a small set of circles and squares")
+    command.add_argument("--to", type=Path, required=True, help="folder to make")
+    command.add_argument("--pictures", type=_count, default=600, help="over both classes (%(default)s)")
+    command.add_argument("--seed", type=_count, default=0, help="the same seed draws the same bytes (%(default)s)")
+    command.set_defaults(run=_sample)
+    return parser
+
+
+def _hash(text: str) -> str:
+    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError("a SHA-256 has 64 hexadecimal digits")
+    return text.lower()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _scan(options: argparse.Namespace) -> None:
+    dataset = collect(options.folder, options.exclude)
+    if options.report:
+        _write_report(options.report, dataset.problems)
+    pictures, problems = len(dataset.pictures), len(dataset.problems)
+    tqdm.write(f"{dataset.name}: {pictures:,} pictures, {problems:,} files left out\n")
+    counts = dataset.counts()
+    counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
+    rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
+    tqdm.write(_table([["", *dataset.classes, "all"], *rows]))
+    if dataset.problems:
+        tqdm.write("\n" + _table([["left out", "file", "why"], *_problem_rows(dataset)], right=False))
+    tqdm.write(f"\nfingerprint {dataset.fingerprint}")
+    dataset.require_pictures()
+
+
+def _download(options: argparse.Namespace) -> None:
+    result = download(options.url, options.to, options.sha256, options.max_bytes)
+    tqdm.write(f"{options.to}{' was there already' if result.was_there else ''}\nSHA-256 {result.sha256}")
+    if result.damaged:
+        names = ", ".join(map(_printable, result.damaged[:SHOWN_PROBLEMS]))
+        tqdm.write(f"{len(result.damaged)} damaged members of the archive were left out: {names}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    sample(options.to, options.pictures, options.seed)
+    tqdm.write(str(options.to))
+
+
+def _problem_rows(dataset: Dataset) -> list[list[str]]:
+    rows = []
+    for reason, group in groupby(sorted(dataset.problems, key=lambda p: p.reason), key=lambda p: p.reason):
+        problems = list(group)
+        rows += [[reason, str(problem.path), problem.detail] for problem in problems[:SHOWN_PROBLEMS]]
+        if len(problems) > SHOWN_PROBLEMS:
+            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", "--report FILE lists them all"])
+    return rows
+
+
+def _write_report(path: Path, problems: Sequence[Problem]) -> None:
+    try:
+        # A file name need not be text; the report is.
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "reason", "detail"])
+            writer.writerows([problem.path, problem.reason, problem.detail] for problem in problems)
+    except OSError as error:
+        raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
+
+
+_thousands = "{:,}".format
+
+
+def _table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
+    """Columns side by side, numbers to the right."""
+    cells = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: list[str]) -> str:
+        first, *rest = (
+            cell.rjust(width) if right and column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join(map(line, cells))
+
+
+def _printable(text: str) -> str:
+    """Without what would upset a terminal: file names may hold line breaks, escapes and bytes that are not text."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,6 @@
 
 import fnmatch
 import hashlib
-import json
 import os
 import re
 import stat
@@ -17,10 +16,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ml.dataset import DataError, Dataset, Picture, Problem, Reason, fingerprint, split_of
+from ml.folder import Description, read_description, slug
 from services.inference.image import FORMATS, PictureError, UnsupportedPictureError, decode
 
-DESCRIPTION_FILE = "dataset.json"
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 # Far above any photo; a film or a disk image among the pictures must not fill the memory.
 MAX_FILE_BYTES = 256 * 2**20
 # Truncation shows at any size, since all of a file is decoded; a small one is the quickest.
@@ -49,7 +48,8 @@ def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, 
 
     Args:
         folder: Holds one folder per class, or a single folder that does.
-        exclude: Text file of pictures to keep out, one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``).
+        exclude: Text file of pictures to keep out, one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``;
+            case does not matter). Byte-identical copies of them are kept out too.
         workers: Threads; decoding leaves the interpreter's lock, so they run side by side.
         progress: Show a progress bar on standard error.
 
@@ -64,32 +64,28 @@ def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, 
 def collect(folder: Path, exclude: Path | None = None, workers: int | None = None, progress: bool = True) -> Dataset:
     """As ``scan``, but with however few pictures there are."""
     root, folders = _class_folders(folder)
-    description = _description(folder)
+    description = read_description(folder) or Description(name=slug(folder.resolve().name))
     classes = tuple(folders)
     unreadable: list[Problem] = []
     files = [file for label, name in enumerate(classes) for file in _walk(root, folders[name], label, unreadable)]
-    files, excluded = _exclude(files, exclude)
+    named = _named_in(exclude, files, folder)
     checked = _check_all(files, workers or os.cpu_count() or 1, progress)
-    usable, repeated = _without_repeats([one for one in checked if one.problem is None], classes)
+    checked, excluded = _without_excluded(checked, named)
+    usable, repeated = _without_repeats([one for one in checked if one.problem is None])
     pictures = tuple(
         Picture(one.file.path, one.file.label, one.sha256, split_of(one.sha256))
         for one in sorted(usable, key=lambda one: (one.file.label, one.file.name))
     )
     broken = [one.problem for one in checked if one.problem is not None]
     return Dataset(
-        name=description.get("name") or slug(folder.resolve().name),
-        source=description.get("source"),
-        synthetic=bool(description.get("synthetic", False)),
+        name=description.name,
+        source=description.source,
+        synthetic=description.synthetic,
         classes=classes,
         pictures=pictures,
         problems=tuple(sorted([*unreadable, *excluded, *broken, *repeated], key=lambda problem: problem.path)),
         fingerprint=fingerprint(pictures, classes),
     )
-
-
-def slug(name: str) -> str:
-    """A name in lower case with hyphens, fit for a file, a label and an MLflow model."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
 
 
 def _class_folders(folder: Path) -> tuple[Path, dict[str, Path]]:
@@ -132,19 +128,6 @@ def _passed_over(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _description(folder: Path) -> dict[str, str]:
-    path = folder / DESCRIPTION_FILE
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): mend or remove it.") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path} is not a JSON object: mend or remove it.")
-    return found
-
-
 def _walk(root: Path, folder: Path, label: int, unreadable: list[Problem]) -> Iterator[_File]:
     def note(error: OSError) -> None:
         unreadable.append(Problem(Path(error.filename), "unreadable", error.strerror or str(error)))
@@ -164,26 +147,38 @@ def _walk(root: Path, folder: Path, label: int, unreadable: list[Problem]) -> It
                 yield _File(path, path.relative_to(root).as_posix(), label)
 
 
-def _exclude(files: list[_File], exclude: Path | None) -> tuple[list[_File], list[Problem]]:
+def _named_in(exclude: Path | None, files: list[_File], folder: Path) -> set[_File]:
     if exclude is None:
-        return files, []
+        return set()
     try:
         lines = [line.strip() for line in exclude.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeError) as error:
         raise DataError(f"The list {exclude} cannot be read ({error}).") from error
     patterns = [line.lower() for line in lines if line and not line.startswith("#")]
     matches = re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
-    kept, left_out = [], []
-    for file in files:
-        path = Path(file.name.lower())
-        names = (path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem)
-        if any(map(matches, names)):
-            left_out.append(Problem(file.path, "excluded", f"named in {exclude.name}"))
-        else:
-            kept.append(file)
-    if patterns and not left_out:
+
+    def named(file: _File) -> bool:
+        names = (file.name.lower(), file.path.relative_to(folder).as_posix().lower(), file.path.name.lower())
+        return any(matches(name) or matches(name.removesuffix(file.path.suffix.lower())) for name in names)
+
+    found = set(filter(named, files))
+    if patterns and not found:
         raise DataError(f"No file matches a line of {exclude}: write one path (Cat/3701) or pattern (Cat/37*) a line.")
-    return kept, left_out
+    return found
+
+
+def _without_excluded(checked: list[_Checked], named: set[_File]) -> tuple[list[_Checked], list[Problem]]:
+    """A picture kept out under one name must not come in under another."""
+    contents = {one.sha256: one.file.name for one in checked if one.file in named and one.sha256}
+    kept, problems = [], []
+    for one in checked:
+        if one.file in named:
+            problems.append(Problem(one.file.path, "excluded", "named in the list"))
+        elif one.sha256 in contents:
+            problems.append(Problem(one.file.path, "excluded", f"same bytes as {contents[one.sha256]}"))
+        else:
+            kept.append(one)
+    return kept, problems
 
 
 def _check_all(files: list[_File], workers: int, progress: bool) -> list[_Checked]:
@@ -219,7 +214,7 @@ def _check(file: _File) -> _Checked:
     return _Checked(file, hashlib.sha256(data).hexdigest())
 
 
-def _without_repeats(checked: Iterable[_Checked], classes: tuple[str, ...]) -> tuple[list[_Checked], list[Problem]]:
+def _without_repeats(checked: Iterable[_Checked]) -> tuple[list[_Checked], list[Problem]]:
     by_content: dict[str, list[_Checked]] = defaultdict(list)
     for one in sorted(checked, key=lambda one: one.file.name):
         by_content[one.sha256].append(one)
