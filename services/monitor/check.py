@@ -52,7 +52,7 @@ def run(settings: Settings) -> Result:
     found: list[tuple[str | None, Path | None]] = []
     problems = []
     if settings.labelled_images:
-        found += [(p.label, p.path) for p in pictures.labelled(settings.labelled_images, settings.max_pictures)]
+        found += [(p.label, p.path) for p in pictures.labelled(settings.labelled_images, settings.check_pictures)]
         if not found:
             problems.append(
                 f"LABELLED_IMAGES={settings.labelled_images} has no labelled picture: "

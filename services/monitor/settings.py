@@ -34,7 +34,7 @@ class Settings(BaseModel):
     labelled_images: DirectoryPath | None = Field(
         None, description="folder of labelled pictures: a folder per class, or <label>__anything.jpg"
     )
-    max_pictures: PositiveInt = Field(200, description="labelled pictures asked about in one run, evenly picked")
+    check_pictures: PositiveInt = Field(200, description="labelled pictures asked about in one run, evenly picked")
     min_accuracy: float | None = Field(None, ge=0, le=1, description="healthy only at or above this share")
     predict_timeout: PositiveFloat = Field(10, description="seconds for one picture")
     check_timeout: PositiveFloat = Field(60, description="seconds for all pictures; the rest counts as failed")

@@ -83,7 +83,7 @@ def test_labels_that_the_model_does_not_know_are_named(labelled):
     assert any("labelled cow" in p for p in result.problems)
 
 
-def test_max_pictures_picks_from_every_class(labelled):
+def test_check_pictures_picks_from_every_class(labelled):
     for i in range(40):
         (labelled / f"dog__{i + 10}.jpg").write_bytes(b"this is a dog")
     found = pictures.labelled(labelled, 8)

@@ -1,0 +1,145 @@
+"""The job as it is run: a process, a real gunicorn with a real bundle, a real MLflow server."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from services.monitor.settings import Settings
+from tests import bundles, servers
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The address of the real service, with two workers."""
+    folder = tmp_path_factory.mktemp("service")
+    bundles.write(folder / "bundle", name="colours", version="3")
+    port = servers.free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "gunicorn", "-c", "services/inference/gunicorn.conf.py"]
+    environment = {"PORT": str(port), "MODEL_DIR": str(folder / "bundle"), "WORKERS": "2"}
+    log = folder / "gunicorn.log"
+    with servers.running([*command, "services.inference.app:create_app()"], log, environment) as process:
+        servers.wait_for(f"{address}/ready", process, log)
+        yield address
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Two pictures of each colour; one of the reds is labelled blue."""
+    folder = tmp_path / "labelled"
+    (folder / "Red").mkdir(parents=True)
+    Image.new("RGB", (80, 60), "red").save(folder / "Red" / "1.jpg")
+    Image.new("RGB", (60, 80), "red").save(folder / "blue__wrong.png")
+    for label, colour in (("green", "lime"), ("blue", "blue")):
+        Image.new("RGB", (80, 60), colour).save(folder / f"{label}__1.jpg")
+        Image.new("RGB", (80, 60), colour).save(folder / f"{label}__2.webp")
+    return folder
+
+
+def monitor(tmp_path, *arguments, **settings):
+    known = {name.upper() for name in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name not in known}
+    return subprocess.run(
+        [sys.executable, "-m", "services.monitor", *arguments],
+        cwd=servers.ROOT,
+        env=environment | {"SPOOL_DIR": str(tmp_path / "spool")} | {k: str(v) for k, v in settings.items()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_accuracy_of_the_real_service_is_read_back_from_mlflow(tmp_path, service, mlflow_address, labelled):
+    experiment = uuid.uuid4().hex
+    settings = {
+        "PREDICT_URL": service,
+        "MLFLOW_TRACKING_URI": mlflow_address,
+        "MLFLOW_EXPERIMENT_NAME": experiment,
+        "LABELLED_IMAGES": labelled,
+    }
+    done = monitor(tmp_path, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    line = json.loads(done.stdout)
+    assert line["delivery"] == []
+    strict = monitor(tmp_path, **settings, MIN_ACCURACY=0.9)
+    assert strict.returncode == 1
+    client = MlflowClient(mlflow_address)
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], order_by=["start_time"])
+    assert [run.data.tags["healthy"] for run in found] == ["true", "false"]
+    for run in found:
+        assert run.data.params == {"model_name": "colours", "model_version": "3"}
+        metrics = run.data.metrics
+        assert metrics["post_deploy_accuracy"] == pytest.approx(5 / 6)
+        assert metrics["post_deploy_recall_red"] == 1
+        assert metrics["post_deploy_recall_blue"] == pytest.approx(2 / 3)
+        assert metrics["post_deploy_failures"] == 0
+        assert metrics["post_deploy_latency_p95_ms"] > 0
+    assert {run.data.tags["result_id"] for run in found} >= {line["result_id"]}
+
+
+def test_the_real_service_answers_the_drawn_picture(tmp_path, service, mlflow_address):
+    done = monitor(tmp_path, PREDICT_URL=service, MLFLOW_TRACKING_URI=mlflow_address)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["metrics"]["post_deploy_predict_success"] == 1
+    client = MlflowClient(mlflow_address)
+    assert client.get_experiment_by_name("post-deploy-monitoring")
+
+
+def test_everything_down_is_unhealthy_and_kept(tmp_path):
+    nowhere = f"http://127.0.0.1:{servers.free_port()}"
+    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere)
+    assert (done.returncode, done.stderr) == (1, "")
+    line = json.loads(done.stdout)
+    (kept,) = (tmp_path / "spool").glob("*.json")
+    assert json.loads(kept.read_text())["result_id"] == line["result_id"]
+
+
+def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
+    (tmp_path / "file").write_text("")
+    nowhere = f"http://127.0.0.1:{servers.free_port()}"
+    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, SPOOL_DIR=tmp_path / "file" / "spool")
+    assert done.returncode == 3
+    line = json.loads(done.stdout)
+    assert line["metrics"]["post_deploy_predict_success"] == 0
+    assert "lost but for this line" in line["delivery"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PREDICT_URL", "localhost:8000"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"),
+        ("MIN_ACCURACY", "95"),
+        ("CHECK_TIMEOUT", "soon"),
+        ("LABELLED_IMAGES", "/nowhere/at/all"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_meaning(tmp_path, name, value):
+    done = monitor(tmp_path, **{name: value})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{name}='{value}': ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_names_every_setting_and_exit_code(tmp_path):
+    text = monitor(tmp_path, "--help").stdout
+    assert all(name.upper() in text for name in Settings.model_fields)
+    assert "post-deploy-monitoring" in text and "3  the result could neither" in text
+
+
+def test_the_job_runs_without_the_serving_and_training_packages(tmp_path):
+    """Its image has neither: importing them must fail without anything else failing."""
+    code = (
+        "import sys\n"
+        "for name in ('services.inference', 'ml', 'torch', 'PIL', 'numpy', 'flask', 'onnxruntime'):\n"
+        "    sys.modules[name] = None\n"
+        "import services.monitor.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=servers.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
