@@ -1,0 +1,54 @@
+# GNU make 3.81 and later (Linux, macOS, WSL). Settings of a verb are shown by `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help up mlflow train data demo test lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/up.stamp ## the service, MLflow, the monitor and Prometheus on this machine; Ctrl-C ends them
+	@$(BIN)/python -m scripts.up
+
+mlflow: $(VENV)/up.stamp ## the MLflow server alone
+	@$(BIN)/python -m scripts.up --only mlflow
+
+train: $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [ARGS='--epochs 5 …']
+	@test -n "$(DATA)" || { echo "Say where the pictures are: make train DATA=<folder with a sub-folder per class>"; exit 2; }
+	@$(BIN)/python -m scripts.up --only mlflow -- $(BIN)/python -m ml.train --data "$(DATA)" $(ARGS)
+
+data: $(VENV)/full.stamp ## download the public photos to data/
+	@$(BIN)/python -m ml.data download --to data/ $(ARGS)
+
+demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary folder
+	@$(BIN)/python -m scripts.demo
+
+test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/full.stamp ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove the environment and what tools leave behind; databases and data sets stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Two steps of one environment: `up` and `mlflow` do without PyTorch and its gigabytes.
+$(VENV)/up.stamp: requirements-up.txt $(SERVICES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-up.txt
+	@touch $@
+
+$(VENV)/full.stamp: requirements.txt requirements-up.txt $(SERVICES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(VENV)/up.stamp $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1 || true`; Python 3.11 or newer is needed: PYTHON=python3.12 make …"; exit 2; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,54 @@
+"""Is anybody there? Ports and addresses on this machine."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+
+from scripts.up.services import Service
+
+# Without the environment's proxies: they cannot reach this machine's own addresses.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def get(url: str, seconds: float = 2) -> tuple[int, bytes] | None:
+    """Ask for a page: its status and body, or None if nobody answers."""
+    try:
+        with _opener.open(url, timeout=seconds) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except (OSError, ValueError):
+        return None
+
+
+def answers(service: Service) -> bool:
+    """Whether the service is up."""
+    page = get(service.address + service.health)
+    return page is not None and page[0] == 200
+
+
+def taken(services: Iterable[Service]) -> list[str]:
+    """A sentence for every port that another program listens on already."""
+    return [
+        f"Port {service.port}, which {service.name} needs, is taken by another program. Stop that one "
+        f"(is a make up or make train still running?), or choose another port: {service.port_setting}={_free()}."
+        for service in services
+        if _listened_on(service.port)
+    ]
+
+
+def _listened_on(port: int) -> bool:
+    # To connect, not to bind: macOS lets one bind to 127.0.0.1 what AirPlay has on all addresses.
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
