@@ -16,25 +16,28 @@ SIZE = 32
 SHARPNESS = 12.0
 
 
-def write(folder: Path, classes: list[str] | None = None, size: int = SIZE, **changes: Any) -> Path:
+def write(
+    folder: Path, classes: list[str] | None = None, size: int = SIZE, fragile: bool = False, **changes: Any
+) -> Path:
     """Write a bundle that can be served.
 
     Args:
         folder: Where to; made if need be.
         classes: Names of the classes, up to three: the picture is mostly red, green, blue.
         size: Side of the model's input in pixels.
+        fragile: Let the model fail, when it runs, on pictures with a value of 250 or more.
         changes: Fields of the manifest to replace, such as ``name`` or ``version``.
     """
     classes = classes or CLASSES
     folder.mkdir(parents=True, exist_ok=True)
-    model = graph(classes, size).SerializeToString()
+    model = graph(classes, size, fragile).SerializeToString()
     (folder / "model.onnx").write_bytes(model)
     manifest = manifest_for(model, classes, size) | changes
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return folder
 
 
-def graph(classes: list[str], size: int) -> onnx.ModelProto:
+def graph(classes: list[str], size: int, fragile: bool = False) -> onnx.ModelProto:
     """Softmax over the mean of each colour channel."""
     weights = {
         "scale": np.array(SHARPNESS / 255, np.float32),
@@ -48,6 +51,19 @@ def graph(classes: list[str], size: int) -> onnx.ModelProto:
         helper.make_node("Mul", ["colours", "scale"], ["logits"]),
         helper.make_node("Softmax", ["logits"], [OUTPUT_NAME], axis=1),
     ]
+    if fragile:
+        # A look-up with one entry: dark pictures look up the first, bright ones the second.
+        weights |= {"entries": weights.pop("scale").reshape(1), "limit": np.array(250, np.float32)}
+        nodes = [
+            nodes[0],
+            helper.make_node("ReduceMax", ["floats"], ["brightest"], keepdims=0),
+            helper.make_node("Div", ["brightest", "limit"], ["share"]),
+            helper.make_node("Cast", ["share"], ["entry"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["entries", "entry"], ["looked_up"]),
+            *nodes[1:3],
+            helper.make_node("Mul", ["colours", "looked_up"], ["logits"]),
+            nodes[-1],
+        ]
     pixels = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", size, size, 3])
     probabilities = helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", len(classes)])
     initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]

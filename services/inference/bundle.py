@@ -90,7 +90,7 @@ class Manifest(_Section):
     model_sha256: str
     training: Training
     dataset: Dataset
-    parity: Parity
+    parity: Parity | None = Field(description="none until the graph was compared")
     metrics: Metrics | None = Field(description="none until the bundle was evaluated")
     reference: Reference | None = Field(description="none until the bundle was evaluated")
 

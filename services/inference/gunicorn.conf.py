@@ -27,8 +27,7 @@ workers = _settings.workers
 threads = _settings.threads
 worker_class = "gthread"
 graceful_timeout = _settings.graceful_timeout
-# Longer than the usual pause between two requests of a client or a scrape, shorter than a proxy's own.
-keepalive = 20
+keepalive = 5
 if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat must not wait for a disk
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True

@@ -124,10 +124,9 @@ def _box(size: tuple[int, int], resize: Resize) -> tuple[float, float, float, fl
 
 def _resizable(image: Image.Image) -> Image.Image:
     """Bring a picture into a mode whose values can be averaged; without a copy where it is in one."""
+    mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode.startswith("I"):
         mode = "F"  # 16 bits a channel: Pillow's own conversion to RGB clips at 255 instead of scaling
-    else:
-        mode = "RGBA" if image.has_transparency_data else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -30,6 +30,8 @@ class Predictor:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # Errors are raised; the library's own lines on them would stand in nobody's format.
+        options.log_severity_level = 4
         # A waiting thread that spins takes the processor from the other worker.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -83,7 +83,7 @@ class Settings:
         default=30, metadata=_setting(_whole_number(1, 3600), "seconds an upload may take (408 above)")
     )
     graceful_timeout: int = field(
-        default=25, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
+        default=10, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
     )
     log_level: str = field(
         default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")

@@ -6,7 +6,7 @@ from typing import IO
 
 import flask
 from flask import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from services.inference.deadlines import Deadlines
 from services.inference.problems import BROKEN_UPLOAD, NO_PICTURE, NOT_A_PICTURE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
@@ -15,6 +15,7 @@ from services.inference.settings import Settings
 FIELD = "file"
 HOW_TO = f"Send it as the multipart field '{FIELD}', or as the request body with Content-Type: image/…."
 DRAIN_SECONDS = 2.0
+DRAIN_BYTES = 64 * 2**20
 
 deadlines = Deadlines()
 
@@ -55,6 +56,9 @@ def _body(seconds: int) -> bytes:
     try:
         with deadlines.limit(request.environ.get("gunicorn.socket"), seconds):
             body = request.get_data()
+            # Of a body without a length, reading stops at the limit and does not say so.
+            if len(body) == request.max_content_length and request.environ["wsgi.input"].read(1):
+                raise RequestEntityTooLarge
     except HTTPException:
         raise
     except Exception as error:  # the server's own classes for each way in which a chunked body is not one
@@ -92,11 +96,10 @@ def drain(response: Response) -> Response:
 
     Most clients send all before they read, and lose an answer whose connection is closed on them.
     """
-    stream, limit = request.environ["wsgi.input"], 2 * (request.max_content_length or 0)
-    connection = request.environ.get("gunicorn.socket")
+    stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
 
     def discard() -> None:
-        left = limit
+        left = DRAIN_BYTES
         with deadlines.limit(connection, DRAIN_SECONDS):
             while left > 0 and (data := stream.read(65536)):
                 left -= len(data)
