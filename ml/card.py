@@ -6,9 +6,9 @@ CARD_FILE = "MODEL_CARD.md"
 
 
 def render(manifest: Manifest) -> str:
-    """Write a manifest out as Markdown; the manifest must hold metrics."""
+    """Write the manifest of an evaluated bundle out as Markdown."""
     metrics, dataset, training = manifest.metrics, manifest.dataset, manifest.training
-    assert metrics is not None
+    assert metrics is not None and manifest.parity is not None
     low, high = metrics.accuracy_ci95
     recall = "\n".join(f"| recall of {name} | {value:.2%} |" for name, value in metrics.recall.items())
     counts = "\n".join(
@@ -20,7 +20,7 @@ def render(manifest: Manifest) -> str:
     return f"""# {manifest.name} {manifest.version}
 
 Tells {", ".join(manifest.classes[:-1])} from {manifest.classes[-1]} on pictures of {manifest.input.size} ×
-{manifest.input.size} pixels (resize rule: {manifest.input.resize}). Written by `ml.train` from `manifest.json`.
+{manifest.input.size} pixels (resize rule: {manifest.input.resize}). Written from `manifest.json`.
 
 ## Measured
 

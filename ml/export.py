@@ -5,6 +5,7 @@ import io
 import json
 import os
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ml.card import CARD_FILE, render
 from ml.model import normalise
-from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Manifest, Parity
+from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Dataset, Input, Manifest, Parity, Training
+from services.inference.image import Resize
 from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME, Predictor
 
 LARGEST_DIFFERENCE = 1e-3
@@ -44,6 +47,55 @@ class Served(nn.Module):
         """Classify uint8 RGB pictures ``(n, size, size, 3)``; gives probabilities ``(n, classes)``."""
         logits: Tensor = self.network(normalise(pixels))
         return (logits / self.temperature).softmax(1)
+
+
+def export(
+    network: nn.Module,
+    temperature: float,
+    classes: list[str],
+    size: int,
+    resize: Resize,
+    name: str,
+    training: Training,
+    dataset: Dataset,
+    pixels: NDArray[np.uint8],
+) -> Bundle:
+    """Make a bundle, not yet evaluated, out of a trained network.
+
+    Args:
+        network: On the CPU; see ``Served``.
+        temperature: See ``Served``.
+        classes: Names in output order.
+        size: Side of the pictures, pixels.
+        resize: How a picture becomes a square.
+        name: Of the model.
+        training: For the manifest.
+        dataset: For the manifest.
+        pixels: Real pictures to check the graph with, shape ``(n, size, size, 3)``.
+
+    Raises:
+        ExportError: The graph answers differently from the network.
+    """
+    served = Served(network, temperature)
+    model = to_onnx(served, classes, size)
+    sha256 = hashlib.sha256(model).hexdigest()
+    now = datetime.now(UTC)
+    manifest = Manifest(
+        schema_version=1,
+        name=name,
+        version=f"{now:%Y%m%d}-{sha256[:8]}",
+        created=now.isoformat(timespec="seconds"),
+        classes=classes,
+        input=Input(size=size, resize=resize),
+        model_sha256=sha256,
+        training=training,
+        dataset=dataset,
+        parity=None,
+        metrics=None,
+        reference=None,
+    )
+    parity = check_parity(Bundle(manifest, model), served, pixels)
+    return Bundle(manifest.model_copy(update={"parity": parity}), model)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -118,25 +170,17 @@ def check_parity(bundle: Bundle, served: Served, pixels: NDArray[np.uint8]) -> P
     return Parity(pictures=len(pixels), max_probability_difference=difference)
 
 
-def sha256(model: bytes) -> str:
-    """Hash a model file's content, as the manifest names it."""
-    return hashlib.sha256(model).hexdigest()
-
-
 def write(folder: Path, bundle: Bundle) -> None:
     """Write a bundle so that a reader never takes a half-written one for whole.
 
-    Each file appears complete, the manifest last; between the two the manifest's hash does not match the model,
-    which every reader refuses.
+    The model card is written beside the two. Each file appears complete, the manifest last; between the two the
+    manifest's hash does not match the model, which every reader refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_file(folder / MODEL_FILE, bundle.model)
-    _write_file(folder / MANIFEST_FILE, manifest_json(bundle.manifest))
-
-
-def manifest_json(manifest: Manifest) -> bytes:
-    """Give a manifest as it is written to disk: indented JSON, UTF-8, ending in a line feed."""
-    return (json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n").encode()
+    if bundle.manifest.metrics:
+        _write_file(folder / CARD_FILE, render(bundle.manifest).encode())
+    _write_file(folder / MANIFEST_FILE, (bundle.manifest.model_dump_json(indent=2) + "\n").encode())
 
 
 def _write_file(path: Path, content: bytes) -> None:

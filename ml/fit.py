@@ -13,28 +13,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from ml.device import mixed_precision
 from ml.loader import Pixels, plain_batches, training_batches
+from ml.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What decides the result of a training run, beside the data; a resumed run must have the same."""
-
-    architecture: str = "mobilenet_v3_small"
-    weights: str = "scratch"
-    size: int = 128
-    train_size: int = 128
-    epochs: int = 30
-    batch: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    ema: float = 0.998
-    patience: int = 8
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,26 +46,6 @@ class Fitted:
 
 class FitError(Exception):
     """Training cannot go on; the message is one sentence that says why."""
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """Take the named device, or the best this machine has: cuda, then mps, then cpu."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """Give the 16-bit type that makes this device faster, or None where it would not."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return torch.bfloat16
-    return None
 
 
 def fit(
@@ -167,7 +131,7 @@ class _Loop:
         seed = self.recipe.seed * 1_000_003 + self.epoch
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        batches = training_batches(self.training, self.recipe.batch, self.recipe.train_size, generator, self.device)
+        batches = training_batches(self.training, self.recipe, generator, self.device)
         self.network.train()
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device)
@@ -260,7 +224,10 @@ class _Loop:
         state = read_checkpoint(path)
         if state["recipe"] != asdict(self.recipe):
             differing = [k for k, v in asdict(self.recipe).items() if state["recipe"].get(k) != v]
-            raise FitError(f"{path} is of another recipe ({', '.join(differing)} differ): resume with the same one.")
+            raise FitError(
+                f"{path} is of another recipe (different: {', '.join(differing)}): "
+                "resume with the same data and settings."
+            )
         self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
         self.history = [Epoch(**e) for e in state["history"]]
         for name in ("network", "average", "optimizer", "schedule", "scaler"):

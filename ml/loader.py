@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,10 @@ from tqdm import tqdm
 
 from ml.data import Picture
 from ml.model import normalise
+from ml.recipe import Recipe
 from services.inference.image import Resize, decode
 
-# Area and aspect ratio of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions", with a larger
-# smallest area, since the animals fill only a part of many photos.
-CROP_AREA = (0.25, 1.0)
+# Of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions".
 CROP_ASPECT = (3 / 4, 4 / 3)
 JITTER = 0.3
 
@@ -57,8 +56,9 @@ def _decode_all(pictures: Sequence[Picture], side: int, resize: Resize, path: Pa
     try:
         pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         decode_one = partial(_decode_one, side=side, resize=resize)
-        with ProcessPoolExecutor(mp_context=torch.multiprocessing.get_context("spawn")) as pool:
-            results = pool.map(decode_one, [p.path for p in pictures], chunksize=64)
+        # Pillow decodes without the interpreter's lock, and a process would have to import PyTorch first.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = pool.map(decode_one, [p.path for p in pictures])
             for i, square in enumerate(tqdm(results, f"decoding {name}", len(pictures), unit=" pictures")):
                 pixels[i] = square
         pixels.flush()
@@ -72,21 +72,21 @@ def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
 
 
 def training_batches(
-    data: Pixels, batch: int, size: int, generator: torch.Generator, device: torch.device
+    data: Pixels, recipe: Recipe, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
     Yields:
-        Normalised pictures ``(batch, 3, size, size)`` and labels ``(batch,)``, on ``device``; the last, smaller
-        batch is left out unless it is the only one, so that batch statistics stay comparable.
+        Normalised pictures ``(batch, 3, train_size, train_size)`` and labels ``(batch,)``, on ``device``. The last,
+        smaller batch is left out unless it is the only one, so that batch statistics stay comparable.
     """
     order = torch.randperm(len(data), generator=generator)
-    for chosen in order.split(batch):
-        if len(chosen) < batch <= len(data):
+    for chosen in order.split(recipe.batch):
+        if len(chosen) < recipe.batch <= len(data):
             return
         rows = np.sort(chosen.numpy())  # one pass through the file
         pixels = torch.from_numpy(data.pixels[rows]).permute(0, 3, 1, 2)
-        crops = torch.stack([_random_crop(picture, size, generator) for picture in pixels])
+        crops = torch.stack([_random_crop(picture, recipe, generator) for picture in pixels])
         pictures = crops.to(device).permute(0, 2, 3, 1).to(torch.float32)
         pictures = normalise(_jitter(_flip(pictures, generator), generator))
         yield pictures.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
@@ -104,9 +104,9 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def _random_crop(picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    side = picture.shape[-1]
-    area = side * side * _uniform(*CROP_AREA, generator)
+def _random_crop(picture: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    side, size = picture.shape[-1], recipe.train_size
+    area = side * side * _uniform(recipe.crop, 1.0, generator)
     aspect = math.exp(_uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1]), generator))
     width = min(side, round(math.sqrt(area * aspect)))
     height = min(side, round(math.sqrt(area / aspect)))

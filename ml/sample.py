@@ -13,7 +13,7 @@ from ml.folder import Description, new_folder
 
 NAME = "sample-shapes"
 # The usual hue of each class, in turns. Circles tend to be warm and squares cool, so that a network soon learns
-# something; but colour alone is wrong about once in twelve times, and the shape decides.
+# something; but colour alone is wrong about once in fourteen times, and the shape decides.
 CLASSES = {"circle": 0.06, "square": 0.56}
 HUE_SPREAD = 0.14  # standard deviation, turns
 SIDES = (96, 160)  # pixels, least and most

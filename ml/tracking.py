@@ -20,6 +20,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:5000"
 
 # MLflow's own patience is minutes; training must neither start late nor stand still when the server is gone.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "4", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+# Its chatter would tear the progress bars apart.
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 Failure = (MlflowException, RequestException, OSError)
 
@@ -38,7 +40,7 @@ def connect(address: str | None) -> MlflowClient:
     Raises:
         TrackingError: It does not answer within about 5 s, or refuses.
     """
-    for name, value in PATIENCE.items():
+    for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_ADDRESS
     mlflow.set_tracking_uri(address)

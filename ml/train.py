@@ -4,19 +4,23 @@ import argparse
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import torch
+from mlflow import MlflowClient
 from mlflow.models import infer_signature
+from torch import nn
 
 from ml import export, plots, registry
-from ml.card import CARD_FILE, render
+from ml import recipe as recipes
 from ml.data import DataError, Dataset, scan
+from ml.device import choose_device, mixed_precision
 from ml.evaluate import evaluate, metrics, reference, summary
 from ml.export import ExportError, Served
 from ml.fit import (
@@ -25,19 +29,17 @@ from ml.fit import (
     Epoch,
     FitError,
     Fitted,
-    Recipe,
-    choose_device,
     fit,
-    mixed_precision,
     read_checkpoint,
 )
+from ml.gate import GateError
 from ml.loader import Pixels, plain_batches
-from ml.model import ARCHITECTURES, ModelError, build, describe_weights
-from ml.registry import RegistryError
+from ml.model import ModelError, build, describe_weights
+from ml.recipe import Recipe
+from ml.registry import BUNDLE_FOLDER, RegistryError
 from ml.tracking import DEFAULT_ADDRESS, Tracker, TrackingError, connect
 from services.inference import bundle as bundles
-from services.inference.bundle import Bundle, BundleError, Input, Manifest, Training
-from services.inference.image import Resize
+from services.inference.bundle import Bundle, BundleError
 
 RUNS = Path("runs")
 CHAMPION = Path("models/champion")
@@ -45,13 +47,14 @@ CHAMPION = Path("models/champion")
 CACHE_MARGIN = 1.25
 PARITY_PICTURES = 64
 
+Failures = (DataError, ModelError, FitError, ExportError, BundleError, TrackingError, RegistryError, GateError)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train on a folder of pictures, log to MLflow, export a bundle and put it through the gate."""
-    options = _parser().parse_args(arguments)
     try:
-        return run(options)
-    except (DataError, ModelError, FitError, ExportError, BundleError, TrackingError, RegistryError) as error:
+        return run(_parser().parse_args(arguments))
+    except Failures as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -60,134 +63,119 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry out a parsed command; 0 if a sound bundle came of it, promoted or not."""
+    """Carry out a parsed command.
+
+    Returns:
+        0 if a sound bundle came of it, promoted or not; 1 if MLflow was lost, so that the gate is still to come.
+    """
     # First, because it fails fast: an hour of training that cannot be logged is worse than a late start.
     client = connect(options.tracking_uri)
-    device = choose_device(options.device)
     data = scan(options.data, exclude=options.exclude)
     data.require_pictures()
-    print(_describe_data(data))
+    print(_describe(data))
     folder: Path = options.resume or options.out or RUNS / f"{data.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    recipe = _recipe(options, folder)
-    network = build_seeded(recipe, len(data.classes))
-    if options.resume:
-        tracker = Tracker.reopen(client, folder)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, _tags(data))
-        tracker.parameters(asdict(recipe) | {"resize": options.resize, "device": str(device)} | _data_parameters(data))
+    earlier = Recipe(**read_checkpoint(folder / CHECKPOINT)["recipe"]) if options.resume else None
+    recipe = recipes.from_options(options, data.fingerprint, earlier)
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.architecture, len(data.classes), recipe.weights)
+    device = choose_device(options.device)
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
-    status = "FAILED"
+    tracker = _tracker(client, folder, recipe, data, device, options)
     try:
-        fitted, validation = _fit(network, data, recipe, options, device, folder, tracker)
-        bundle, served = _bundle(fitted, validation, data, recipe, options.resize, tracker.run_id)
-        evaluation = evaluate(bundle, data.split("test"))
-        measured = metrics(evaluation)
-        manifest = bundle.manifest.model_copy(update={"metrics": measured, "reference": reference(evaluation)})
-        bundle = Bundle(manifest, bundle.model)
-        export.write(folder / "bundle", bundle)
-        (folder / "bundle" / CARD_FILE).write_text(render(manifest), encoding="utf-8")
-        print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
-        plots.save_all(fitted.history, evaluation, folder / "plots")
-        _save_model(served, recipe.size, folder / "model")
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
+        training, validation = _pixels(data, recipe, options.cache)
+        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
+        print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
+        bundle = _finish(network, fitted, validation, data, recipe, tracker, folder)
+    except BaseException as error:
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    finally:
-        if status != "FINISHED":
-            tracker.finish(status)
-    scalars = {
-        f"test_{name}": value for name, value in measured.model_dump(exclude={"accuracy_ci95", "recall"}).items()
-    }
-    tracker.metrics(scalars | {f"test_recall_{name}": value for name, value in measured.recall.items()})
-    for part in ("bundle", "plots"):
-        tracker.file(folder / part, to=part)
-    tracker.model(folder / "model")
-    unsent = tracker.finish(status)
+    unsent = tracker.finish()
     if unsent:
-        print("MLflow does not answer any more. Not sent:", *unsent, sep="\n  ", file=sys.stderr)
+        lost = "\n  ".join(unsent)
         print(
-            f"The bundle is in {folder / 'bundle'}. Send the rest later: python -m ml.tracking {folder}",
+            f"MLflow does not answer any more. Kept, but not sent:\n  {lost}\nThe bundle is in "
+            f"{folder / BUNDLE_FOLDER}. When MLflow is back:\n  python -m ml.tracking {folder}\n"
+            f"  python -m ml.registry register {folder}\n  python -m ml.registry gate --data {options.data}",
             file=sys.stderr,
         )
         return 1
-    verdict = _gate(client, bundle, data, options, tracker.run_id)
+    served = options.champion or CHAMPION
+    verdict = registry.submit(client, bundle, tracker.run_id, data, _served(served, data))
     print(f"\nGate:\n{verdict.table()}")
+    if verdict.promoted and data.synthetic and not options.champion:
+        print(f"\nTrained on drawn pictures: {served} stays as it is (--champion {served} would replace it).")
+    elif verdict.promoted:
+        export.write(served, bundle)
+        print(f"\n{served} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
     return 0
 
 
-def build_seeded(recipe: Recipe, classes: int) -> torch.nn.Module:
-    """Build the recipe's network; its random weights depend on the recipe's seed alone."""
-    torch.manual_seed(recipe.seed)
-    return build(recipe.architecture, classes, recipe.weights)
-
-
-def _recipe(options: argparse.Namespace, folder: Path) -> Recipe:
-    given = {f.name: getattr(options, f.name) for f in fields(Recipe) if getattr(options, f.name) is not None}
-    if options.resume:
-        return replace(Recipe(**read_checkpoint(folder / CHECKPOINT)["recipe"]), **given)
-    return Recipe(**({"train_size": given["size"]} if "size" in given else {}) | given)
-
-
-def _fit(
-    network: torch.nn.Module,
-    data: Dataset,
-    recipe: Recipe,
-    options: argparse.Namespace,
-    device: torch.device,
+def _tracker(
+    client: MlflowClient,
     folder: Path,
-    tracker: Tracker,
-) -> tuple[Fitted, Pixels]:
-    cache = options.cache
-    side = round(recipe.size * CACHE_MARGIN)
-    training = Pixels(data.split("train"), side, options.resize, cache, "training pictures")
-    validation = Pixels(data.split("validation"), recipe.size, options.resize, cache, "validation pictures")
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    options: argparse.Namespace,
+) -> Tracker:
+    if options.resume:
+        return Tracker.reopen(client, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tags = {
+        "dataset": data.name,
+        "synthetic": str(data.synthetic).lower(),
+        "git_commit": _git_commit() or "unknown",
+        "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
+    }
+    tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
+    counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
+    tracker.parameters(asdict(recipe) | counts | {"classes": ", ".join(data.classes), "device": str(device)})
+    return tracker
 
+
+def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
+    side = round(recipe.size * CACHE_MARGIN)
+    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
+    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
+
+
+def _log_to(tracker: Tracker) -> Callable[[Epoch], None]:
     def log(epoch: Epoch) -> None:
         values = asdict(epoch)
         tracker.metrics(values, step=values.pop("epoch"))
 
-    fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), log)
-    print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
+    return log
+
+
+def _finish(
+    network: nn.Module,
+    fitted: Fitted,
+    validation: Pixels,
+    data: Dataset,
+    recipe: Recipe,
+    tracker: Tracker,
+    folder: Path,
+) -> Bundle:
+    """Export, evaluate, draw and log what the training gave."""
     network.load_state_dict(fitted.best)
     network.cpu().eval()
-    return fitted, validation
-
-
-@torch.inference_mode()
-def _logits(network: torch.nn.Module, pictures: Pixels) -> torch.Tensor:
-    batches = plain_batches(pictures, EVALUATION_BATCH, torch.device("cpu"))
-    return torch.cat([network(batch) for batch, _ in batches])
-
-
-def _bundle(
-    fitted: Fitted, validation: Pixels, data: Dataset, recipe: Recipe, resize: Resize, run_id: str
-) -> tuple[Bundle, Served]:
-    network = build(recipe.architecture, len(data.classes))
-    network.load_state_dict(fitted.best)
-    network.eval()
     temperature = export.fit_temperature(_logits(network, validation), validation.labels)
-    served = Served(network, temperature)
-    model = export.to_onnx(served, list(data.classes), recipe.size)
-    now = datetime.now(UTC)
-    manifest = Manifest(
-        schema_version=1,
-        name=data.name,
-        version=f"{now:%Y%m%d}-{export.sha256(model)[:8]}",
-        created=now.isoformat(timespec="seconds"),
-        classes=list(data.classes),
-        input=Input(size=recipe.size, resize=resize),
-        model_sha256=export.sha256(model),
-        training=Training(
-            run_id=run_id,
+    bundle = export.export(
+        network,
+        temperature,
+        list(data.classes),
+        recipe.size,
+        recipe.resize,
+        data.name,
+        bundles.Training(
+            run_id=tracker.run_id,
             git_commit=_git_commit(),
             architecture=recipe.architecture,
             initial_weights=describe_weights(recipe.weights),
             epochs=len(fitted.history),
             seed=recipe.seed,
         ),
-        dataset=bundles.Dataset(
+        bundles.Dataset(
             name=data.name,
             source=data.source,
             synthetic=data.synthetic,
@@ -195,13 +183,30 @@ def _bundle(
             counts=data.counts(),
             left_out=data.left_out(),
         ),
-        parity=bundles.Parity(pictures=0, max_probability_difference=0),
-        metrics=None,
-        reference=None,
+        np.array(validation.pixels[:PARITY_PICTURES]),
     )
-    pixels = np.array(validation.pixels[:PARITY_PICTURES])
-    parity = export.check_parity(Bundle(manifest, model), served, pixels)
-    return Bundle(manifest.model_copy(update={"parity": parity}), model), served
+    evaluation = evaluate(bundle, data.split("test"))
+    measured = metrics(evaluation)
+    manifest = bundle.manifest.model_copy(update={"metrics": measured, "reference": reference(evaluation)})
+    bundle = Bundle(manifest, bundle.model)
+    print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
+    export.write(folder / BUNDLE_FOLDER, bundle)
+    plots.save_all(fitted.history, evaluation, folder / "plots")
+    _save_model(Served(network, temperature), recipe.size, folder / "model")
+    values = measured.model_dump(exclude={"accuracy_ci95", "recall"}) | {
+        f"recall_{name}": value for name, value in measured.recall.items()
+    }
+    tracker.metrics({f"test_{name}": value for name, value in values.items()})
+    tracker.file(folder / BUNDLE_FOLDER, to=BUNDLE_FOLDER)
+    tracker.file(folder / "plots", to="plots")
+    tracker.model(folder / "model")
+    return bundle
+
+
+@torch.inference_mode()
+def _logits(network: nn.Module, pictures: Pixels) -> torch.Tensor:
+    batches = plain_batches(pictures, EVALUATION_BATCH, torch.device("cpu"))
+    return torch.cat([network(batch) for batch, _ in batches])
 
 
 def _save_model(served: Served, size: int, folder: Path) -> None:
@@ -209,36 +214,18 @@ def _save_model(served: Served, size: int, folder: Path) -> None:
     example = np.zeros((2, size, size, 3), dtype=np.uint8)
     with torch.inference_mode():
         answer = served(torch.from_numpy(example)).numpy()
-    mlflow.pytorch.save_model(
-        served, folder, signature=infer_signature(example, answer), input_example=example, extra_pip_requirements=None
-    )
+    with warnings.catch_warnings():
+        # torch.export warns of the device of shared weights; these are all on the CPU.
+        warnings.simplefilter("ignore")
+        mlflow.pytorch.save_model(served, folder, signature=infer_signature(example, answer), input_example=example)
 
 
-def _gate(
-    client: mlflow.MlflowClient, bundle: Bundle, data: Dataset, options: argparse.Namespace, run_id: str
-) -> registry.Verdict:
-    name = bundle.manifest.name
-    served_here = options.champion or CHAMPION
-    version = registry.register(client, bundle, run_id)
-    champion = registry.fetch(client, name, registry.CHAMPION) or _shipped(served_here, data)
-    verdict = registry.gate(bundle, champion, data)
-    if verdict.promoted:
-        registry.promote(client, name, version.version)
-        if data.synthetic and options.champion is None:
-            print(f"\nTrained on drawn pictures: {served_here} stays as it is (pass --champion to replace it).")
-        else:
-            export.write(served_here, bundle)
-            (served_here / CARD_FILE).write_text(render(bundle.manifest), encoding="utf-8")
-            print(f"\n{served_here} now holds {name} {bundle.manifest.version}; `make up` serves it.")
-    return verdict
-
-
-def _shipped(folder: Path, data: Dataset) -> Bundle | None:
+def _served(folder: Path, data: Dataset) -> Bundle | None:
     """The bundle served so far, if it answers for the same classes; it may have been trained elsewhere."""
     if not (folder / bundles.MANIFEST_FILE).exists():
         return None
-    shipped = bundles.load(folder)
-    return shipped if shipped.manifest.classes == list(data.classes) else None
+    bundle = bundles.load(folder)
+    return bundle if bundle.manifest.classes == list(data.classes) else None
 
 
 def _git_commit() -> str | None:
@@ -249,54 +236,25 @@ def _git_commit() -> str | None:
     return result.stdout.strip()
 
 
-def _tags(data: Dataset) -> dict[str, str]:
-    return {
-        "dataset": data.name,
-        "dataset_fingerprint": data.fingerprint,
-        "synthetic": str(data.synthetic).lower(),
-        "git_commit": _git_commit() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
-    }
-
-
-def _data_parameters(data: Dataset) -> dict[str, object]:
-    counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
-    return {"dataset_fingerprint": data.fingerprint, "classes": ", ".join(data.classes), **counts}
-
-
-def _describe_data(data: Dataset) -> str:
+def _describe(data: Dataset) -> str:
     parts = [f"{sum(by_class.values()):,} for {split}" for split, by_class in data.counts().items()]
-    left_out = f"; left out: {dict(data.left_out())}" if data.problems else ""
+    left_out = "".join(f"; left out as {reason}: {number:,}" for reason, number in data.left_out().items())
     return f"{data.name}: {', '.join(data.classes)}; {', '.join(parts)}{left_out}"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ml.train", description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add, recipe = parser.add_argument, Recipe()
+    parser = argparse.ArgumentParser(prog="python -m ml.train", description=main.__doc__)
+    add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
     add("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
-    add("--architecture", choices=ARCHITECTURES, help=f"[{recipe.architecture}]")
-    add("--weights", help=f"scratch, imagenet, or a checkpoint file [{recipe.weights}]")
-    add("--size", type=int, help=f"side of the pictures the network takes, pixels [{recipe.size}]")
-    add("--train-size", type=int, help="side of the training crops, pixels; smaller is faster [as --size]")
-    add("--resize", choices=("stretch", "center-crop"), default="stretch", help="how a picture becomes a square")
-    add("--epochs", type=int, help=f"[{recipe.epochs}]")
-    add("--batch", type=int, help=f"pictures in a step [{recipe.batch}]")
-    add("--learning-rate", type=float, help=f"highest of the schedule [{recipe.learning_rate}]")
-    add("--weight-decay", type=float, help=f"[{recipe.weight_decay}]")
-    add("--label-smoothing", type=float, help=f"[{recipe.label_smoothing}]")
-    add("--ema", type=float, help=f"decay of the moving average of the weights [{recipe.ema}]")
-    add("--patience", type=int, help=f"epochs without a lower validation loss before the end [{recipe.patience}]")
-    add("--seed", type=int, help=f"[{recipe.seed}]")
-    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="where to compute")
-    add("--resume", type=Path, help="go on with the run in this folder")
     add("--out", type=Path, help="the run's folder [runs/<data set>-<time>]")
-    add("--cache", type=Path, default=RUNS / "cache", help="folder for decoded pictures")
+    add("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     add("--champion", type=Path, help=f"folder of the served bundle, replaced if the gate opens [{CHAMPION}]")
-    add("--experiment", help="MLflow experiment [the data set's name]")
+    add("--cache", type=Path, default=RUNS / "cache", help=f"folder for decoded pictures [{RUNS / 'cache'}]")
+    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="where to compute [the best there is]")
     add("--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else {DEFAULT_ADDRESS}]")
+    add("--experiment", help="MLflow experiment [the data set's name]")
+    recipes.add_arguments(parser)
     return parser
 
 
