@@ -41,14 +41,16 @@ clean: ## remove the environment and what tools leave behind; databases and data
 
 # Two steps of one environment: `up` and `mlflow` do without PyTorch and its gigabytes.
 $(VENV)/up.stamp: requirements-up.txt $(SERVICES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-up.txt
+	@echo "Installing the packages into $(VENV), once; this takes a minute or two"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-up.txt
 	@touch $@
 
 $(VENV)/full.stamp: requirements.txt requirements-up.txt $(SERVICES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing the packages into $(VENV), once; PyTorch is large, this takes some minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $(VENV)/up.stamp $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1 || true`; Python 3.11 or newer is needed: PYTHON=python3.12 make …"; exit 2; }
+	  echo "PYTHON=$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
