@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train data demo test lint clean
+.PHONY: help up mlflow train need-data data demo test lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,9 +17,11 @@ up: $(VENV)/up.stamp ## the service, MLflow, the monitor and Prometheus on this 
 mlflow: $(VENV)/up.stamp ## the MLflow server alone
 	@$(BIN)/python -m scripts.up --only mlflow
 
-train: $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [ARGS='--epochs 5 …']
-	@test -n "$(DATA)" || { echo "Say where the pictures are: make train DATA=<folder with a sub-folder per class>"; exit 2; }
+train: need-data $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [ARGS='--epochs 5 …']
 	@$(BIN)/python -m scripts.up --only mlflow -- $(BIN)/python -m ml.train --data "$(DATA)" $(ARGS)
+
+need-data:
+	@test -n "$(DATA)" || { echo "Say where the pictures are: make train DATA=<folder with a sub-folder per class>"; exit 2; }
 
 data: $(VENV)/full.stamp ## download the public photos to data/
 	@$(BIN)/python -m ml.data download --to data/ $(ARGS)

@@ -70,7 +70,7 @@ class Monitor:
 
 
 def _watch(settings: Settings, signals: Signals, supervisor: Supervisor, monitor: Monitor) -> None:
-    bundle = BundleWatch(settings.model_dir)
+    bundle = BundleWatch(ROOT / settings.model_dir)
     try:
         while not signals.received:
             supervisor.revive()

@@ -33,7 +33,7 @@ def taken(services: Iterable[Service]) -> list[str]:
     """A sentence for every port that another program listens on already."""
     return [
         f"Port {service.port}, which {service.name} needs, is taken by another program. Stop that one "
-        f"(is a make up or make train still running?), or choose another port: {service.port_setting}={_free()}."
+        f"(is a make up or make train still running?), or choose another port: {service.port_setting}={free()}."
         for service in services
         if _listened_on(service.port)
     ]
@@ -48,7 +48,8 @@ def _listened_on(port: int) -> bool:
     return True
 
 
-def _free() -> int:
+def free() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -79,7 +79,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         mlflow_host=environment.get("MLFLOW_HOST") or "127.0.0.1",
         prometheus_port=ports["PROMETHEUS_PORT"],
         monitor_interval=seconds,
-        model_dir=ROOT / (environment.get("MODEL_DIR") or "models/champion"),
+        model_dir=Path(environment.get("MODEL_DIR") or "models/champion"),
         state_dir=ROOT / (environment.get("STATE_DIR") or ".state"),
     )
 

@@ -1,0 +1,50 @@
+"""The verbs, as far as they go without installing anything."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests import servers
+
+
+def make(*arguments):
+    return subprocess.run(["make", *arguments], cwd=servers.ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_make_alone_lists_every_verb():
+    listed = re.findall(r"^  make (\w+) +\S", make().stdout, re.MULTILINE)
+    assert listed == ["help", "up", "mlflow", "train", "data", "demo", "test", "lint", "clean"]
+
+
+@pytest.mark.parametrize("python", ["false", "no-such-python"])
+def test_a_python_that_is_too_old_or_none_is_named(tmp_path, python):
+    done = make("up", f"VENV={tmp_path / 'venv'}", f"PYTHON={python}")
+    assert done.returncode == 2
+    assert f"PYTHON={python} is not Python 3.11 or newer" in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+def test_train_without_data_says_so_before_it_installs_anything(tmp_path):
+    done = make("train", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 2
+    assert "make train DATA=" in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+def test_only_what_needs_pytorch_installs_it(tmp_path):
+    venv = f"VENV={tmp_path / 'venv'}"
+    for verb, needs in {"up": False, "mlflow": False, "test": True, "lint": True, "demo": True, "data": True}.items():
+        plan = make("--dry-run", verb, venv).stdout
+        assert ("-r requirements.txt" in plan) is needs, verb
+        assert ("-r requirements-up.txt" in plan) is not needs, verb
+
+
+def test_a_changed_list_of_packages_is_installed_again(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    (tmp_path / "up.stamp").touch()
+    assert "pip install" not in make("--dry-run", "up", f"VENV={tmp_path}").stdout
+    assert (
+        "pip install" in make("--dry-run", "up", f"VENV={tmp_path}", "-W", "services/monitor/requirements.txt").stdout
+    )
