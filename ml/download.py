@@ -74,7 +74,10 @@ def download(
 
 def _public(url: str) -> str:
     """The address as it may be published: without a password, a signed query or this machine's folders."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DataError(f"{url} is no address to download from ({error}).") from error
     if parts.scheme == "file":
         return f"file:{Path(url2pathname(parts.path)).name}"
     if parts.scheme not in ("http", "https") or not parts.hostname:

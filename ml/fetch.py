@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ml.dataset import DataError
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-CHUNK = 2**18
+CHUNK = 2**14  # bytes; at most so much is lost when the connection is cut
 
 
 class _State(BaseModel):
