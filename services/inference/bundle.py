@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.inference.image import Resize
 
@@ -93,6 +93,13 @@ class Manifest(_Section):
     parity: Parity | None = Field(description="none until the graph was compared")
     metrics: Metrics | None = Field(description="none until the bundle was evaluated")
     reference: Reference | None = Field(description="none until the bundle was evaluated")
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("a class is named twice")
+        return classes
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The settings: environment variables, read and checked once at the start."""
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -43,7 +44,13 @@ def _path(name: str, text: str) -> Path:
     return Path(text)
 
 
-def _text(name: str, text: str) -> str:
+def _host(name: str, text: str) -> str:
+    try:
+        socket.getaddrinfo(text, None)
+    except OSError:
+        raise SettingsError(
+            f"{name} is {text!r}, but must be an address of this machine, such as 127.0.0.1 or 0.0.0.0."
+        ) from None
     return text
 
 
@@ -55,7 +62,7 @@ def _setting(parse: Callable[[str, str], Any], about: str) -> dict[str, Any]:
 class Settings:
     """Every setting; the environment variable has the field's name in capitals."""
 
-    host: str = field(default="127.0.0.1", metadata=_setting(_text, "address to listen on; 0.0.0.0 in a container"))
+    host: str = field(default="127.0.0.1", metadata=_setting(_host, "address to listen on; 0.0.0.0 in a container"))
     port: int = field(default=8000, metadata=_setting(_whole_number(1, 65535), "port to listen on"))
     workers: int = field(
         default_factory=lambda: min(cpus.limit(), MAX_DEFAULT_WORKERS),

@@ -18,4 +18,5 @@ def bundle(tmp_path_factory):
 def shared(bundle, tmp_path_factory) -> Iterator[Service]:
     """A service with two workers and the default settings."""
     with service(tmp_path_factory.mktemp("service"), MODEL_DIR=bundle) as running:
+        running.wait_for_workers()
         yield running

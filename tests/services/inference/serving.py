@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import subprocess
 import sys
 import time
@@ -45,10 +44,10 @@ class Service:
         families = text_string_to_metric_families(self.get("/metrics").text)
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, sample: str, **labels: str) -> float:
         """The sum of the samples of that name with at least those labels."""
-        found = [v for (n, pairs), v in self.samples().items() if n == name and pairs >= frozenset(labels.items())]
-        assert found, f"no sample of {name} with {labels}"
+        found = [v for (n, pairs), v in self.samples().items() if n == sample and pairs >= frozenset(labels.items())]
+        assert found, f"no sample of {sample} with {labels}"
         return sum(found)
 
     def lines(self) -> list[dict[str, Any]]:
@@ -63,6 +62,13 @@ class Service:
             time.sleep(0.05)
         assert len(found) == 1
         return found[0]
+
+    def wait_for_workers(self, count: int = 2) -> None:
+        """Wait until that many workers have loaded the model."""
+        deadline = time.monotonic() + 30
+        while len(self.workers()) != count or self.metric("model_ready") != 1:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
@@ -91,4 +97,4 @@ def start_error(tmp_path: Path, **settings: str) -> tuple[int, str]:
     log = tmp_path / "refused.log"
     with servers.running([sys.executable, *COMMAND], log, {"PORT": port} | settings) as process:
         status = process.wait(30)
-    return status, re.sub(r"\s+", " ", log.read_text()).strip()
+    return status, log.read_text()

@@ -1,0 +1,64 @@
+"""Log lines and request ids."""
+
+import pytest
+import requests
+
+from tests import pictures
+from tests.pictures import GREEN, RED
+
+
+def test_each_request_has_one_line_with_its_id(shared):
+    picture = pictures.plain(GREEN)
+    response = shared.predict(picture)
+    line = shared.line(response.headers["X-Request-ID"])
+    assert line["endpoint"] == "/predict"
+    assert (line["method"], line["status"], line["level"]) == ("POST", 200, "INFO")
+    assert (line["pictures"], line["label"]) == (1, "green")
+    assert line["request_bytes"] > len(picture)
+    assert line["response_bytes"] == len(response.content)
+    assert line["duration_ms"] > 0
+    assert line["time"].startswith("20")
+
+
+def test_several_pictures_have_no_single_label(shared):
+    line = shared.line(shared.predict(pictures.plain(RED), pictures.plain(GREEN)).headers["X-Request-ID"])
+    assert line["pictures"] == 2
+    assert "label" not in line
+
+
+def test_an_unknown_address_is_logged_too(shared):
+    line = shared.line(shared.get("/nowhere").headers["X-Request-ID"])
+    assert (line["endpoint"], line["status"]) == ("other", 404)
+
+
+def test_a_sane_id_is_taken_over(shared):
+    response = shared.get("/health", headers={"X-Request-ID": "trace-1:a.b_c"})
+    assert response.headers["X-Request-ID"] == "trace-1:a.b_c"
+    assert shared.line("trace-1:a.b_c")["endpoint"] == "/health"
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "two words", 'quote"', "<script>", "ä"])
+def test_an_insane_id_is_replaced(shared, given):
+    response = shared.get("/health", headers={"X-Request-ID": given.encode("latin-1")})
+    made = response.headers["X-Request-ID"]
+    assert made != given
+    assert len(made) == 32
+    assert int(made, 16)
+
+
+def test_two_requests_have_two_ids(shared):
+    assert len({shared.get("/health").headers["X-Request-ID"] for _ in range(10)}) == 10
+
+
+def test_neither_file_names_nor_pictures_nor_paths_are_logged(shared):
+    files = {"file": ("private-name.jpg", b"private-content")}
+    requests.post(f"{shared.address}/predict?private-query", files=files, timeout=30)
+    response = requests.get(f"{shared.address}/private-path", timeout=30)
+    shared.line(response.headers["X-Request-ID"])
+    assert "private" not in shared.log.read_text()
+
+
+def test_every_line_is_json(shared):
+    shared.predict(pictures.broken_exif())
+    lines = shared.lines()
+    assert {"Starting gunicorn 26.2.0", "model loaded", "request"} <= {line["message"] for line in lines}
