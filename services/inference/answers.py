@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from services.inference.problems import MEDIA_TYPE
 
@@ -43,6 +43,10 @@ class Predictions(_Answer):
 
     predictions: list[Classification]
     model: Model
+
+
+class Answer(RootModel[Prediction | Predictions]):
+    """The label of one picture, or of several in the order they were sent."""
 
 
 class Health(_Answer):

@@ -12,7 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 from numpy.typing import NDArray
 
 from services.inference import metrics, uploads
-from services.inference.answers import Prediction, Predictions, content, problem
+from services.inference.answers import Answer, problem
 from services.inference.image import PictureError, decode
 from services.inference.model import Model
 from services.inference.predictor import Predictor
@@ -36,9 +36,8 @@ BODY = {
         "application/octet-stream": {"schema": BINARY},
     },
 }
-EITHER = {"anyOf": [{"$ref": f"#/components/schemas/{shape.__name__}"} for shape in (Prediction, Predictions)]}
 RESPONSES: dict[str | int | HTTPStatus, Any] = {
-    200: content("application/json", EITHER, "The label of one picture, or of several in the order they were sent"),
+    200: Answer,
     400: problem("No picture was sent, or the upload broke off"),
     408: problem("The upload took too long"),
     413: problem("More bytes or pictures than one request may have"),

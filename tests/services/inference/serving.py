@@ -54,6 +54,10 @@ class Service:
         """The log, each line of which must be JSON."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def lines_at(self, *levels: str) -> list[dict[str, Any]]:
+        """The lines of the log with one of these levels."""
+        return [line for line in self.lines() if line["level"] in levels]
+
     def line(self, request_id: str) -> dict[str, Any]:
         """The one log line of a request."""
         deadline = time.monotonic() + 5
