@@ -98,7 +98,7 @@ def _download(options: argparse.Namespace) -> None:
     tqdm.write(f"{options.to}{' was there already' if result.was_there else ''}\nSHA-256 {result.sha256}")
     if result.damaged:
         names = ", ".join(map(_printable, result.damaged[:SHOWN_PROBLEMS]))
-        tqdm.write(f"{len(result.damaged)} damaged members of the archive were left out: {names}")
+        tqdm.write(f"{len(result.damaged)} damaged in the archive and left out: {names}")
 
 
 def _sample(options: argparse.Namespace) -> None:

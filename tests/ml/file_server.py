@@ -21,6 +21,8 @@ class Served:
     says_length: bool = True
     cuts: list[int] = field(default_factory=list)
     """For each answer to come, after how many bytes the connection is cut."""
+    stalled: threading.Event | None = None
+    """If set, the answers stop half-way until it is."""
     asked: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
     sent: int = 0
@@ -62,7 +64,11 @@ def serving(content: bytes) -> Iterator[Served]:
             body = body[: served.cuts.pop(0)] if served.cuts else body
             served.sent += len(body)
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(body)
+                half = len(body) // 2 if served.stalled else 0
+                self.wfile.write(body[:half])
+                if served.stalled:
+                    served.stalled.wait()
+                self.wfile.write(body[half:])
 
         def log_message(self, *_: object) -> None:
             pass

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from ml.dataset import SPLITS, split_of
 from ml.sample import sample
 from ml.scan import collect
 from tests import pictures
+from tests.ml import NOT_TEXT
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,9 @@ def kept(dataset: Dataset, folder: Path) -> list[str]:
     return [picture.path.relative_to(folder).as_posix() for picture in dataset.pictures]
 
 
-@pytest.mark.parametrize("kind", pictures.ACCEPTED)
-def test_keeps_what_the_service_accepts(two_classes: Path, kind: str) -> None:
-    (two_classes / "Cat" / "one").write_bytes(pictures.ACCEPTED[kind]())
+@pytest.mark.parametrize("draw", [*pictures.ACCEPTED.values(), pictures.broken_exif])
+def test_keeps_what_the_service_accepts(two_classes: Path, draw: Callable[[], bytes]) -> None:
+    (two_classes / "Cat" / "one").write_bytes(draw())
     assert kept(found(two_classes), two_classes) == ["Cat/good.jpg", "Cat/one", "Dog/good.jpg"]
 
 
@@ -75,12 +78,12 @@ def test_empty_and_unreadable_files_are_named(two_classes: Path) -> None:
     (two_classes / "Cat" / "empty.jpg").touch()
     (two_classes / "Cat" / "gone.jpg").symlink_to("nowhere.jpg")
     os.mkfifo(two_classes / "Dog" / "pipe.jpg")
-    (two_classes / "Dog" / os.fsdecode(b"\xff\n.jpg")).write_bytes(b"")
+    (two_classes / "Dog" / f"{NOT_TEXT}\n.jpg").write_bytes(b"")
     assert problems(found(two_classes), two_classes) == {
         "Cat/empty.jpg": "empty",
         "Cat/gone.jpg": "unreadable",
         "Dog/pipe.jpg": "unreadable",
-        "Dog/\udcff\n.jpg": "empty",
+        f"Dog/{NOT_TEXT}\n.jpg": "empty",
     }
 
 
@@ -224,7 +227,10 @@ def _case_twins(folder: Path) -> None:
         (lambda folder: (folder.rmdir(), folder.write_bytes(b"PK")), "is a file"),
         (lambda folder: (folder / "1.jpg").touch(), "holds no folders"),
         (lambda folder: (folder / "cat").mkdir(), "holds one class"),
-        (_case_twins, "would be one class"),
+        pytest.param(
+            *(_case_twins, "would be one class"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="file system does not tell upper case from lower"),
+        ),
         (lambda folder: [(folder / name).mkdir() for name in ("cat", "d\x1bog")], "is not text"),
         (lambda folder: [(folder / name).mkdir() for name in ("cat", "dog")], "Class 'cat' has too few pictures"),
         (
