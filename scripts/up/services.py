@@ -61,7 +61,12 @@ def inference(settings: Settings) -> Service:
             *(sys.executable, "-m", "gunicorn", "-c", "services/inference/gunicorn.conf.py"),
             "services.inference.app:create_app()",
         ],
-        environment={"PORT": str(settings.port), "MODEL_DIR": str(settings.model_dir)},
+        environment={
+            "PORT": str(settings.port),
+            "MODEL_DIR": str(settings.model_dir),
+            # Wiped by gunicorn at its start; in /tmp a killed one would leave its numbers behind.
+            "PROMETHEUS_MULTIPROC_DIR": str(settings.state_dir / "metrics"),
+        },
         address=settings.service_address,
         health="/health",
         port=settings.port,
