@@ -41,6 +41,7 @@ from ml.tracking import DEFAULT_ADDRESS, Tracker, TrackingError, connect
 from services.inference import bundle as bundles
 from services.inference.bundle import Bundle, BundleError
 
+CODE = Path(__file__).resolve().parent
 RUNS = Path("runs")
 CHAMPION = Path("models/champion")
 # Training pictures are kept larger than the network takes, so that a random crop still has its resolution.
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     """
     # First, because it fails fast: an hour of training that cannot be logged is worse than a late start.
     client = connect(options.tracking_uri)
+    commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
     data.require_pictures()
     print(_describe(data))
@@ -80,12 +82,12 @@ def run(options: argparse.Namespace) -> int:
     network = build(recipe.architecture, len(data.classes), recipe.weights)
     device = choose_device(options.device)
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
-    tracker = _tracker(client, folder, recipe, data, device, options)
+    tracker = _tracker(client, folder, recipe, data, device, options, commit)
     try:
         training, validation = _pixels(data, recipe, options.cache)
         fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
         print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
-        bundle = _finish(network, fitted, validation, data, recipe, tracker, folder)
+        bundle = _finish(network, fitted, validation, data, recipe, tracker, folder, commit)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -117,6 +119,7 @@ def _tracker(
     data: Dataset,
     device: torch.device,
     options: argparse.Namespace,
+    commit: str | None,
 ) -> Tracker:
     if options.resume:
         return Tracker.reopen(client, folder)
@@ -124,7 +127,7 @@ def _tracker(
     tags = {
         "dataset": data.name,
         "synthetic": str(data.synthetic).lower(),
-        "git_commit": _git_commit() or "unknown",
+        "git_commit": commit or "unknown",
         "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
     }
     tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
@@ -155,6 +158,7 @@ def _finish(
     recipe: Recipe,
     tracker: Tracker,
     folder: Path,
+    commit: str | None,
 ) -> Bundle:
     """Export, evaluate, draw and log what the training gave."""
     network.load_state_dict(fitted.best)
@@ -169,7 +173,7 @@ def _finish(
         data.name,
         bundles.Training(
             run_id=tracker.run_id,
-            git_commit=_git_commit(),
+            git_commit=commit,
             architecture=recipe.architecture,
             initial_weights=describe_weights(recipe.weights),
             epochs=len(fitted.history),
@@ -229,8 +233,10 @@ def _served(folder: Path, data: Dataset) -> Bundle | None:
 
 
 def _git_commit() -> str | None:
+    """The commit this code is at, marked ``-dirty`` if it was changed since; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        result = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
