@@ -103,7 +103,9 @@ def describe_weights(weights: str) -> str:
     """Name initial weights for the manifest: ``scratch``, ``imagenet``, or the file's name and SHA-256."""
     if weights in ("scratch", "imagenet"):
         return weights
-    return f"{Path(weights).name} sha256:{hashlib.sha256(Path(weights).read_bytes()).hexdigest()}"
+    path = Path(weights)
+    with path.open("rb") as file:
+        return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _pretrained(architecture: str, classes: int) -> nn.Module:
@@ -116,24 +118,48 @@ def _pretrained(architecture: str, classes: int) -> nn.Module:
             f"The ImageNet weights of {architecture} could not be downloaded ({error}): "
             "check the network, or pass --weights scratch or a file."
         ) from error
-    name, head = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
-    parent = network.get_submodule(name.rpartition(".")[0])
-    setattr(parent, name.rpartition(".")[2], nn.Linear(head.in_features, classes))
+    except Exception as error:  # a half-downloaded or damaged file fails in a dozen ways
+        raise ModelError(
+            f"The ImageNet weights of {architecture} are damaged ({_first_line(error)}): "
+            f"remove their file from {torch.hub.get_dir()}/checkpoints."
+        ) from error
+    name = _head(network)
+    parent, _, attribute = name.rpartition(".")
+    features = network.get_submodule(name).in_features
+    setattr(network.get_submodule(parent), attribute, nn.Linear(features, classes))
     return network
+
+
+def _head(network: nn.Module) -> str:
+    """The name of the last layer."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _load(network: nn.Module, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
     except Exception as error:  # a file that is no checkpoint fails in a dozen ways
-        raise ModelError(f"{path}: cannot be read as a PyTorch checkpoint ({error}).") from error
-    state = state.get("best", state)
-    own = network.state_dict()
-    head = [n for n in own if n in state and state[n].shape != own[n].shape]
-    last = [n for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
-    if any(not name.startswith(last) for name in head) or not own.keys() & state.keys():
-        raise ModelError(f"{path}: these weights are of another architecture.")
-    fitting = {n: t for n, t in state.items() if n not in head}
-    missing = [n for n in network.load_state_dict(fitting, strict=False).missing_keys if n not in head]
-    if missing:
-        raise ModelError(f"{path}: these weights are of another architecture ({missing[0]} is missing).")
+        raise ModelError(f"{path}: is not a PyTorch checkpoint ({_first_line(error)}).") from error
+    if isinstance(state, dict):
+        state = state.get("best", state)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: holds no weights of a network.")
+    own, head = network.state_dict(), f"{_head(network)}."
+    fitting = {
+        name: tensor
+        for name, tensor in state.items()
+        if not (name.startswith(head) and name in own and tensor.shape != own[name].shape)
+    }
+    try:
+        differing = network.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # a layer has another shape
+        raise ModelError(f"{path}: these weights are of another architecture.") from error
+    other = [n for n in (*differing.missing_keys, *differing.unexpected_keys) if not n.startswith(head)]
+    if other:
+        raise ModelError(f"{path}: these weights are of another architecture (see {other[0]}).")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
