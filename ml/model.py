@@ -123,16 +123,15 @@ def _pretrained(architecture: str, classes: int) -> nn.Module:
             f"The ImageNet weights of {architecture} are damaged ({_first_line(error)}): "
             f"remove their file from {torch.hub.get_dir()}/checkpoints."
         ) from error
-    name = _head(network)
+    name, head = _head(network)
     parent, _, attribute = name.rpartition(".")
-    features = network.get_submodule(name).in_features
-    setattr(network.get_submodule(parent), attribute, nn.Linear(features, classes))
+    setattr(network.get_submodule(parent), attribute, nn.Linear(head.in_features, classes))
     return network
 
 
-def _head(network: nn.Module) -> str:
-    """The name of the last layer."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+def _head(network: nn.Module) -> tuple[str, nn.Linear]:
+    """The last layer, with its name."""
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _load(network: nn.Module, path: Path) -> None:
@@ -146,7 +145,7 @@ def _load(network: nn.Module, path: Path) -> None:
         state = state.get("best", state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: holds no weights of a network.")
-    own, head = network.state_dict(), f"{_head(network)}."
+    own, head = network.state_dict(), f"{_head(network)[0]}."
     fitting = {
         name: tensor
         for name, tensor in state.items()
