@@ -1,0 +1,204 @@
+"""The page and /docs in a real browser."""
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests import bundles, pictures
+from tests.pictures import BLUE, GREEN, RED
+from tests.services.inference.serving import service
+
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+# A file made in the page, handed over by the event that a person's mouse or keyboard would cause.
+HAND_OVER = """
+const bytes = Uint8Array.from(atob(arguments[1]), (character) => character.charCodeAt(0));
+const transfer = new DataTransfer();
+transfer.items.add(new File([bytes], "given.png", { type: "image/png" }));
+const init = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
+const make = { drop: () => new DragEvent("drop", init), paste: () => new ClipboardEvent("paste", init) };
+document.body.dispatchEvent(make[arguments[0]]());
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Headless chromium that keeps a record of its requests and its console."""
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, shared):
+    """The page, freshly opened; it must load nothing from elsewhere and leave no complaint in the console."""
+    with opened(browser, shared, "/") as driver:
+        yield driver
+
+
+@contextlib.contextmanager
+def opened(browser, running, path, complaints=0):
+    browser.get_log("performance"), browser.get_log("browser")
+    browser.get(running.address + path)
+    yield browser
+    hosts = {urlsplit(url).netloc for url in requested(browser) if not url.startswith(("blob:", "data:"))}
+    assert hosts == {f"127.0.0.1:{running.port}"}
+    console = [entry["message"] for entry in browser.get_log("browser")]
+    assert len(console) == complaints, console
+
+
+def requested(browser):
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+
+
+def choose(page, *files):
+    page.find_element(By.ID, "file").send_keys("\n".join(map(str, files)))
+
+
+def cards(page, count):
+    """The finished cards, first on top, as (name, label, bars)."""
+
+    def finished(page):
+        found = page.find_elements(By.CSS_SELECTOR, ".card:not([aria-busy])")
+        return len(found) == count and found
+
+    return [
+        (
+            card.find_element(By.CSS_SELECTOR, ".name").text,
+            card.find_element(By.CSS_SELECTOR, ".label").text,
+            [bar.text.split("\n") for bar in card.find_elements(By.CSS_SELECTOR, ".bars li")],
+        )
+        for card in WebDriverWait(page, 20).until(finished)
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = {}
+    for name, content in {
+        "red.jpg": pictures.plain(RED),
+        "green.png": pictures.plain(GREEN, "PNG"),
+        "notes.jpg": b"just text",
+    }.items():
+        paths[name] = tmp_path / name
+        paths[name].write_bytes(content)
+    return paths
+
+
+def test_choosing_a_picture_shows_it_with_its_label_and_a_bar_per_class(page, files):
+    choose(page, files["red.jpg"])
+    [(name, label, bars)] = cards(page, 1)
+    assert (name, label) == ("red.jpg", "red")
+    assert {bar[0] for bar in bars} == {"red", "green", "blue"}
+    assert bars[0][0] == "red"
+    assert sum(float(bar[1].removesuffix(" %")) for bar in bars) == pytest.approx(100, abs=0.2)
+    widths = [fill.rect["width"] for fill in page.find_elements(By.CSS_SELECTOR, ".fill")]
+    assert widths[0] > 100 > 10 > widths[1]
+    image = page.find_element(By.CSS_SELECTOR, ".card img")
+    assert page.execute_script("return arguments[0].naturalWidth", image) == pictures.SIDE
+    assert image.get_attribute("alt") == "red.jpg: red"
+    assert page.find_element(By.CSS_SELECTOR, "[role=status]").text == "red.jpg: red, " + bars[0][1]
+
+
+def test_several_pictures_at_once_and_the_same_one_again(page, files):
+    choose(page, files["red.jpg"], files["green.png"])
+    assert [card[:2] for card in cards(page, 2)] == [("green.png", "green"), ("red.jpg", "red")]
+    choose(page, files["red.jpg"])
+    assert [card[1] for card in cards(page, 3)] == ["red", "green", "red"]
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_dropping_and_pasting(page, how):
+    page.execute_script(HAND_OVER, how, base64.b64encode(pictures.plain(BLUE, "PNG")).decode())
+    assert [card[:2] for card in cards(page, 1)] == [("given.png", "blue")]
+
+
+def test_an_error_is_told_in_words_and_the_other_pictures_still_count(browser, shared, files):
+    with opened(browser, shared, "/", complaints=1) as page:  # the browser itself notes the 415
+        choose(page, files["notes.jpg"], files["red.jpg"])
+        assert [card[1] for card in cards(page, 2)] == ["red", "Not a picture of an accepted kind"]
+        text = page.find_element(By.CSS_SELECTOR, ".card.problem").text
+        assert "Send one of: JPEG, PNG" in text
+        assert not page.find_elements(By.CSS_SELECTOR, ".card.problem img")
+
+
+def test_a_service_that_is_gone_is_told_in_words(browser, bundle, tmp_path, files):
+    with service(tmp_path, MODEL_DIR=bundle) as running:
+        browser.get(running.address)
+    choose(browser, files["red.jpg"])
+    [(_, label, _)] = cards(browser, 1)
+    assert label == "No answer"
+
+
+def test_everything_is_reached_by_keyboard_and_has_a_name(page):
+    reached = []
+    for _ in range(3):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        reached.append(page.switch_to.active_element)
+    assert [element.tag_name for element in reached] == ["input", "a", "a"]
+    assert "Choose pictures" in reached[0].accessible_name
+    assert [element.text for element in reached[1:]] == ["API", "Metrics"]
+    ActionChains(page).key_down(Keys.SHIFT).send_keys(Keys.TAB + Keys.TAB).key_up(Keys.SHIFT).perform()
+    style = "return getComputedStyle(document.getElementById('drop')).outlineStyle"
+    assert page.execute_script(style) == "solid", "a person at the keyboard must see where they are"
+
+
+def test_the_page_names_the_model_and_links_to_docs_and_metrics(page, shared):
+    assert "This model tells apart red, green and blue." in page.find_element(By.TAG_NAME, "header").text
+    assert "Model colours, version 1" in page.find_element(By.TAG_NAME, "footer").text
+    for link in page.find_elements(By.CSS_SELECTOR, "footer a"):
+        assert shared.get(urlsplit(link.get_attribute("href")).path).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling_and_text_stands_out(browser, tmp_path, scheme, files):
+    long = ["a_class_with_quite_a_long_name_without_spaces", "ordinary", "x"]
+    folder = bundles.write(tmp_path / "model", classes=long)
+    with service(tmp_path, MODEL_DIR=folder) as running:
+        try:
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            browser.get(running.address)
+            choose(browser, files["red.jpg"])
+            cards(browser, 1)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
+            body = browser.find_element(By.TAG_NAME, "body")
+            back, text = (luminance(body.value_of_css_property(name)) for name in ("background-color", "color"))
+            lighter, darker = max(back, text), min(back, text)
+            assert (lighter + 0.05) / (darker + 0.05) > 7
+            assert (back > text) == (scheme == "light")
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def luminance(colour):
+    """Relative luminance of a CSS rgb colour, as WCAG defines it."""
+    channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_docs_show_every_route_without_a_network(browser, shared):
+    with opened(browser, shared, "/docs") as docs:
+        WebDriverWait(docs, 20).until(lambda d: d.find_elements(By.CSS_SELECTOR, ".opblock"))
+        paths = {element.text.replace("\u200b", "") for element in docs.find_elements(By.CSS_SELECTOR, "[data-path]")}
+        assert paths == {"/", "/predict", "/health", "/ready", "/metrics", "/docs", "/openapi.json"}
+        docs.find_element(By.CSS_SELECTOR, ".opblock-post .opblock-summary").click()
+        WebDriverWait(docs, 20).until(lambda d: d.find_elements(By.CSS_SELECTOR, ".opblock-post .response"))
+        statuses = [e.text for e in docs.find_elements(By.CSS_SELECTOR, ".opblock-post .response-col_status")]
+        assert {"200", "400", "413", "415", "422", "503"} <= set(statuses)
