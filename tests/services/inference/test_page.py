@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -36,7 +37,9 @@ def browser() -> Iterator[webdriver.Chrome]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,900"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options)
+    # Where a machine has its own, Selenium need not ask the network for one.
+    options.binary_location = shutil.which("chromium") or ""
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 
