@@ -2,22 +2,31 @@
 
 import torch
 
+DEVICES = ("cuda", "mps", "cpu")
+
+
+class DeviceError(Exception):
+    """The device cannot be used; the message is one sentence that says what to do."""
+
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Take the named device, or the best this machine has: cuda, then mps, then cpu."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    """Take the named device, or the first of ``DEVICES`` that this machine has.
+
+    Raises:
+        DeviceError: PyTorch does not find the named device here.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device in DEVICES if present[device])
+    if not present[name]:
+        raise DeviceError(f"PyTorch finds no {name} device on this machine: leave --device out to take the best.")
+    return torch.device(name)
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:
     """Give the 16-bit type that makes this device faster, or None where it would not."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
         return torch.bfloat16
     return None

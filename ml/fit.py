@@ -1,8 +1,9 @@
 """The training loop: epochs with checkpoints, early stopping and a clean end on Ctrl-C."""
 
+import contextlib
 import math
-import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from ml import checkpoint
+from ml.checkpoint import CHECKPOINT
 from ml.device import mixed_precision
 from ml.loader import Pixels, plain_batches, training_batches
 from ml.recipe import Recipe
 
-CHECKPOINT = "checkpoint.pt"
 EVALUATION_BATCH = 256
 
 
@@ -75,26 +77,39 @@ def fit(
         on_epoch: Called after each epoch, the repeated ones of a resumed run left out.
 
     Raises:
-        FitError: The checkpoint to resume from is missing, unreadable or of another recipe, or the loss is not
-            a number.
+        CheckpointError: The checkpoint to resume from is missing, unreadable or of another recipe.
+        FitError: The loss is not a number.
+        KeyboardInterrupt: Ctrl-C before the first epoch was done.
     """
     loop = _Loop(network, training, validation, recipe, device)
     if resume:
         loop.restore(folder / CHECKPOINT)
-    ending = "all epochs done"
-    try:
-        while loop.epoch < recipe.epochs:
+    with contextlib.suppress(KeyboardInterrupt), _ctrl_c_as_wish() as loop.stop_wished:
+        while not loop.ending():
             done = loop.run_epoch()
+            if done is None:
+                break
             loop.save(folder / CHECKPOINT)
             on_epoch(done)
-            if loop.epoch - loop.best_epoch >= recipe.patience:
-                ending = f"no lower validation loss for {recipe.patience} epochs"
-                break
-    except KeyboardInterrupt:
-        if not loop.history:
-            raise FitError("Stopped before the first epoch was done: there is nothing to keep.") from None
-        ending = "stopped by Ctrl-C"
-    return Fitted(loop.history, loop.best, loop.best_epoch, ending)
+    if not loop.history:
+        raise KeyboardInterrupt
+    return Fitted(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C")
+
+
+@contextlib.contextmanager
+def _ctrl_c_as_wish() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C be asked for, so that nothing is cut in half; a second one interrupts at once."""
+    wishes = []
+
+    def remember(number: int, _: object) -> None:
+        wishes.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(wishes)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Loop:
@@ -118,6 +133,13 @@ class _Loop:
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
+        self.stop_wished: Callable[[], bool] = lambda: False
+
+    def ending(self) -> str | None:
+        """Why there is no further epoch; None if there is one."""
+        if self.history and self.epoch - self.best_epoch >= self.recipe.patience:
+            return f"no lower validation loss for {self.recipe.patience} epochs"
+        return "all epochs done" if self.epoch >= self.recipe.epochs else None
 
     def _blend(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         # The average starts short and lengthens: a fixed decay would keep the random start for many steps.
@@ -126,7 +148,8 @@ class _Loop:
         n = float(count)
         return torch.lerp(current, average, min(self.recipe.ema, (1 + n) / (10 + n)))
 
-    def run_epoch(self) -> Epoch:
+    def run_epoch(self) -> Epoch | None:
+        """Train for an epoch and validate; None if Ctrl-C cut it short."""
         # Seeded by the epoch, not carried over: a resumed run draws what the unbroken one would have drawn.
         seed = self.recipe.seed * 1_000_003 + self.epoch
         torch.manual_seed(seed)
@@ -139,6 +162,8 @@ class _Loop:
         title = f"epoch {self.epoch + 1:>3}/{self.recipe.epochs}"
         with tqdm(total=min(len(self.training), self.steps * self.recipe.batch), desc=title, unit=" images") as bar:
             for pictures, labels in batches:
+                if self.stop_wished():
+                    return None
                 loss, hits = self._step(pictures, labels)
                 loss_sum += loss * len(labels)
                 correct += hits
@@ -148,12 +173,12 @@ class _Loop:
                     bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}")
             speed = seen / max(bar.format_dict["elapsed"], 1e-9)
             train_loss, train_accuracy = loss_sum.item() / seen, correct.item() / seen
-            if not math.isfinite(train_loss):
+            validation_loss, validation_accuracy = self._validate()
+            if not math.isfinite(train_loss + validation_loss):
                 raise FitError(
                     f"The loss is not a number in epoch {self.epoch + 1}: lower --learning-rate "
                     f"(it is {self.recipe.learning_rate:g})."
                 )
-            validation_loss, validation_accuracy = self._validate()
             bar.set_postfix(
                 loss=f"{train_loss:.3f}",
                 accuracy=f"{train_accuracy:.1%}",
@@ -202,7 +227,6 @@ class _Loop:
 
     def save(self, path: Path) -> None:
         state = {
-            "recipe": asdict(self.recipe),
             "epoch": self.epoch,
             "history": [asdict(e) for e in self.history],
             "best": self.best,
@@ -213,40 +237,14 @@ class _Loop:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        checkpoint.write(path, self.recipe, state)
 
     def restore(self, path: Path) -> None:
-        state = read_checkpoint(path)
-        if state["recipe"] != asdict(self.recipe):
-            differing = [k for k, v in asdict(self.recipe).items() if state["recipe"].get(k) != v]
-            raise FitError(
-                f"{path} is of another recipe (different: {', '.join(differing)}): "
-                "resume with the same data and settings."
-            )
+        state = checkpoint.read(path, self.recipe)
         self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
         self.history = [Epoch(**e) for e in state["history"]]
         for name in ("network", "average", "optimizer", "schedule", "scaler"):
             getattr(self, name).load_state_dict(state[name])
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that ``fit`` wrote.
-
-    Raises:
-        FitError: There is none, or it cannot be read.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FitError(f"{path} does not exist: no epoch was finished there, so there is nothing to resume.") from None
-    except Exception as error:  # a damaged file fails in a dozen ways
-        raise FitError(f"{path} cannot be read as a checkpoint ({error}).") from error
-    return state
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,10 +16,10 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resized_crop
 from tqdm import tqdm
 
-from ml.data import Picture
+from ml.data import DataError, Picture
 from ml.model import normalise
 from ml.recipe import Recipe
-from services.inference.image import Resize, decode
+from services.inference.image import PictureError, Resize, decode
 
 # Of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions".
 CROP_ASPECT = (3 / 4, 4 / 3)
@@ -37,6 +38,11 @@ class Pixels:
             resize: How a picture becomes a square.
             cache: Folder for the files of pixels.
             name: What the progress bar calls them.
+
+        Raises:
+            DataError: The cache folder's disk is too full.
+            PictureError: A picture no longer decodes.
+            OSError: A picture cannot be read any more, or the cache folder cannot be written.
         """
         self.labels = torch.tensor([p.label for p in pictures])
         key = hashlib.sha256("".join(p.sha256 for p in pictures).encode()).hexdigest()[:16]
@@ -53,6 +59,13 @@ def _decode_all(pictures: Sequence[Picture], side: int, resize: Resize, path: Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     shape = (len(pictures), side, side, 3)
+    needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    if needed > free:
+        # A disk that fills up behind a memory map ends the process without a word.
+        raise DataError(
+            f"{path.parent} needs {needed / 1e9:.1f} GB for decoded pictures and has {free / 1e9:.1f} GB: "
+            "make room, or name another folder with --cache."
+        )
     try:
         pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         decode_one = partial(_decode_one, side=side, resize=resize)
@@ -68,7 +81,10 @@ def _decode_all(pictures: Sequence[Picture], side: int, resize: Resize, path: Pa
 
 
 def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
-    return decode(path.read_bytes(), side, resize)
+    try:
+        return decode(path.read_bytes(), side, resize)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error} It was sound when the folder was scanned.") from error
 
 
 def training_batches(

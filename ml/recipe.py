@@ -1,6 +1,8 @@
 """The settings that decide the result of a training run, and their command-line flags."""
 
 import argparse
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,25 +36,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser one flag for each setting; a flag that is not used leaves the setting as it is."""
     group = parser.add_argument_group("recipe")
 
-    def setting(name: str, text: str, **more: Any) -> None:
-        default = getattr(Recipe, name)
-        options = more or {"type": type(default)}
-        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{default}]", **options)
+    def setting(name: str, text: str, **options: Any) -> None:
+        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{getattr(Recipe, name)}]", **options)
 
     setting("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
     setting("weights", "scratch, imagenet, or a checkpoint file")
     setting("resize", "how a picture becomes a square", choices=("stretch", "center-crop"))
-    setting("size", "side of the pictures that the network takes, pixels")
-    group.add_argument("--train-size", type=int, help="side of the training crops; smaller is faster [as --size]")
-    setting("crop", "smallest share of a picture in a random training crop; 1 for no cropping")
-    setting("epochs", "most passes over the training pictures")
-    setting("batch", "pictures in a step")
-    setting("learning_rate", "highest of the schedule")
-    setting("weight_decay", "of AdamW")
-    setting("label_smoothing", "share of a label given to the other classes")
-    setting("ema", "decay of the moving average of the weights")
-    setting("patience", "epochs without a lower validation loss before the end")
-    setting("seed", "of everything random")
+    # Below 32 pixels the deeper networks have nothing left to look at.
+    side = _between(int, 32, 1024)
+    setting("size", "side of the pictures that the network takes, pixels", type=side)
+    group.add_argument("--train-size", type=side, help="side of the training crops; smaller is faster [as --size]")
+    setting("crop", "smallest share of a picture in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
+    setting("epochs", "most passes over the training pictures", type=_between(int, 1))
+    # Batch normalisation needs more than one.
+    setting("batch", "pictures in a step", type=_between(int, 2))
+    setting("learning_rate", "highest of the schedule", type=_between(float, 1e-8, 100))
+    setting("weight_decay", "of AdamW", type=_between(float, 0, 10))
+    setting("label_smoothing", "share of a label given to the other classes", type=_between(float, 0, 0.9))
+    setting("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
+    setting("patience", "epochs without a lower validation loss before the end", type=_between(int, 1))
+    setting("seed", "of everything random", type=_between(int, 0, 2**31 - 1))
+
+
+def _between(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            numbers = "a whole number" if kind is int else "a number"
+            limits = f"from {low} up" if high == math.inf else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {numbers} {limits}")
+        return value
+
+    return parse
 
 
 def from_options(options: argparse.Namespace, data_fingerprint: str, earlier: Recipe | None = None) -> Recipe:

@@ -17,21 +17,14 @@ from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from torch import nn
 
-from ml import export, plots, registry
+from ml import checkpoint, export, plots, registry
 from ml import recipe as recipes
+from ml.checkpoint import CHECKPOINT
 from ml.data import DataError, Dataset, scan
 from ml.device import choose_device, mixed_precision
 from ml.evaluate import evaluate, metrics, reference, summary
 from ml.export import ExportError, Served
-from ml.fit import (
-    CHECKPOINT,
-    EVALUATION_BATCH,
-    Epoch,
-    FitError,
-    Fitted,
-    fit,
-    read_checkpoint,
-)
+from ml.fit import EVALUATION_BATCH, Epoch, FitError, Fitted, fit
 from ml.gate import GateError
 from ml.loader import Pixels, plain_batches
 from ml.model import ModelError, build, describe_weights
@@ -76,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     data.require_pictures()
     print(_describe(data))
     folder: Path = options.resume or options.out or RUNS / f"{data.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    earlier = Recipe(**read_checkpoint(folder / CHECKPOINT)["recipe"]) if options.resume else None
+    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
     recipe = recipes.from_options(options, data.fingerprint, earlier)
     torch.manual_seed(recipe.seed)
     network = build(recipe.architecture, len(data.classes), recipe.weights)

@@ -1,0 +1,54 @@
+"""The file from which an interrupted training goes on."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ml.recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class CheckpointError(Exception):
+    """The training cannot be resumed; the message is one sentence that says why."""
+
+
+def write(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+    """Write a checkpoint; a crash in between leaves the earlier one as it was."""
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        torch.save({"recipe": asdict(recipe)} | state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Args:
+        path: Its file.
+        recipe: What it must have been made with; None for anything.
+
+    Raises:
+        CheckpointError: There is none, it cannot be read, or it is of another recipe.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        earlier = Recipe(**state["recipe"])
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} does not exist: no epoch was finished there, so there is nothing to resume."
+        ) from None
+    except Exception as error:  # a damaged file fails in a dozen ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}).") from error
+    if recipe and recipe != earlier:
+        differing = [name for name, value in asdict(recipe).items() if value != getattr(earlier, name)]
+        raise CheckpointError(
+            f"{path} is of another recipe (different: {', '.join(differing)}): resume with the same data and settings."
+        )
+    return state
