@@ -50,6 +50,9 @@ def serving(content: bytes) -> Iterator[Served]:
             matches = self.headers.get("If-Range") in served.validators().values()
             if served.minds_if_range and not matches:
                 start = 0
+            if start and start >= len(served.content):
+                self.send_error(416)
+                return
             body = served.content[start:]
             self.send_response(206 if start else 200)
             for name, value in served.validators().items():

@@ -136,9 +136,13 @@ def test_loops_of_links_end_and_linked_folders_are_followed(two_classes: Path, t
     elsewhere.mkdir()
     (elsewhere / "bird.png").write_bytes(pictures.plain(pictures.GREEN, "PNG"))
     (two_classes / "Bird").symlink_to(elsewhere, target_is_directory=True)
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "dog.png").write_bytes(pictures.plain(pictures.BLUE, "PNG"))
+    (two_classes / "Dog" / "more").symlink_to(more, target_is_directory=True)
     dataset = found(two_classes)
     assert dataset.classes == ("bird", "cat", "dog")
-    assert kept(dataset, two_classes) == ["Bird/bird.png", "Cat/good.jpg", "Dog/good.jpg"]
+    assert kept(dataset, two_classes) == ["Bird/bird.png", "Cat/good.jpg", "Dog/good.jpg", "Dog/more/dog.png"]
     assert dataset.problems == ()
 
 
