@@ -96,7 +96,11 @@ class Tracking:
         return self._experiment_id
 
     def _explain(self, error: MlflowException) -> str:
-        if isinstance(error.__cause__ or error.__context__, requests.RequestException):
+        cause = error.__cause__ or error.__context__
+        # What the client makes of a status that it would repeat, if it were allowed to.
+        if isinstance(cause, requests.exceptions.RetryError):
+            return f"MLflow at {self._uri} fails (HTTP 429 or 5xx): see the server's log."
+        if isinstance(cause, requests.RequestException):
             return f"MLflow at {self._uri} cannot be reached, or is too slow: see that it runs there."
         text = _first_line(error)
         if error.error_code == "PERMISSION_DENIED":

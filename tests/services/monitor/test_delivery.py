@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import socket
@@ -109,6 +110,30 @@ def test_a_server_that_dies_after_it_took_a_request_gets_the_result_once(setting
     assert accuracies(settings) == [0.1, 0.2]
     assert all(r.info.status == "FINISHED" for r in runs(settings))
     assert all(r.data.params["model_version"] == "7" for r in runs(settings))
+
+
+def test_a_request_that_failed_after_it_was_done_is_not_repeated(settings, mlflow_address):
+    """MLflow's client repeats a 500 by default, also that of "create a run"."""
+
+    def respond(handler, body):
+        if handler.path.endswith("runs/create"):
+            stubs.relay(mlflow_address)(_Unheard(handler), body)
+            return stubs.answer(handler, 500, {"error_code": "INTERNAL_ERROR", "message": "lost my disk"})
+        return stubs.relay(mlflow_address)(handler, body)
+
+    with stubs.serving(respond) as address:
+        assert "see the server's log" in deliver(result(1), at(settings, address))[0]
+    assert deliver(result(2), settings) == []
+    assert accuracies(settings) == [0.1, 0.2]
+
+
+class _Unheard:
+    """A request whose answer goes nowhere."""
+
+    def __init__(self, handler):
+        self.command, self.path, self.headers = handler.command, handler.path, handler.headers
+        self.send_response = self.send_header = self.end_headers = lambda *_: None
+        self.wfile = io.BytesIO()
 
 
 def test_damaged_files_are_set_aside_and_named_and_do_not_block_the_rest(settings):
