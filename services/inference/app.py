@@ -47,11 +47,11 @@ def create_app() -> OpenAPI:
     served = model.load(config.model_dir)
     logs.register(app)
     problems.register(app)
-    metrics.register(app, served)
     app.after_request(_headers)
     app.after_request(uploads.drain)
-    health.register(app, served)
     predict.register(app, served, config)
+    health.register(app, served)
+    metrics.register(app, served)
     page.register(app, served, config)
     return app
 
