@@ -1,25 +1,22 @@
 """A folder of classes → checked, split data. Also the command ``python -m ml.data``."""
 
 import argparse
-import csv
 import signal
 import sys
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ml import report
 from ml.dataset import DataError, Dataset, Picture, Problem, Split
 from ml.download import CATS_AND_DOGS, download
+from ml.report import printable
 from ml.sample import sample
 from ml.scan import collect, scan
 from ml.unpack import MAX_BYTES
 
 __all__ = ["DataError", "Dataset", "Picture", "Problem", "Split", "main", "scan"]
-
-# Lines on the screen for each reason; the report has them all.
-SHOWN_PROBLEMS = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except DataError as error:
-        sys.stderr.write(f"{_printable(str(error))}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")
@@ -80,16 +77,8 @@ def _count(text: str) -> int:
 def _scan(options: argparse.Namespace) -> None:
     dataset = collect(options.folder, options.exclude)
     if options.report:
-        _write_report(options.report, dataset.problems)
-    pictures, problems = len(dataset.pictures), len(dataset.problems)
-    tqdm.write(f"{dataset.name}: {pictures:,} pictures, {problems:,} files left out\n")
-    counts = dataset.counts()
-    counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
-    rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
-    tqdm.write(_table([["", *dataset.classes, "all"], *rows]))
-    if dataset.problems:
-        tqdm.write("\n" + _table([["left out", "file", "why"], *_problem_rows(dataset)], right=False))
-    tqdm.write(f"\nfingerprint {dataset.fingerprint}")
+        report.write(options.report, dataset.problems)
+    tqdm.write(report.describe(dataset))
     dataset.require_pictures()
 
 
@@ -97,57 +86,13 @@ def _download(options: argparse.Namespace) -> None:
     result = download(options.url, options.to, options.sha256, options.max_bytes)
     tqdm.write(f"{options.to}{' was there already' if result.was_there else ''}\nSHA-256 {result.sha256}")
     if result.damaged:
-        names = ", ".join(map(_printable, result.damaged[:SHOWN_PROBLEMS]))
+        names = ", ".join(map(printable, result.damaged[: report.SHOWN_PROBLEMS]))
         tqdm.write(f"{len(result.damaged)} damaged in the archive and left out: {names}")
 
 
 def _sample(options: argparse.Namespace) -> None:
     sample(options.to, options.pictures, options.seed)
     tqdm.write(str(options.to))
-
-
-def _problem_rows(dataset: Dataset) -> list[list[str]]:
-    rows = []
-    for reason, group in groupby(sorted(dataset.problems, key=lambda p: p.reason), key=lambda p: p.reason):
-        problems = list(group)
-        rows += [[reason, str(problem.path), problem.detail] for problem in problems[:SHOWN_PROBLEMS]]
-        if len(problems) > SHOWN_PROBLEMS:
-            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", "--report FILE lists them all"])
-    return rows
-
-
-def _write_report(path: Path, problems: Sequence[Problem]) -> None:
-    try:
-        # A file name need not be text; the report is.
-        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "reason", "detail"])
-            writer.writerows([problem.path, problem.reason, problem.detail] for problem in problems)
-    except OSError as error:
-        raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
-
-
-_thousands = "{:,}".format
-
-
-def _table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
-    """Columns side by side, numbers to the right."""
-    cells = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-
-    def line(row: list[str]) -> str:
-        first, *rest = (
-            cell.rjust(width) if right and column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join([first, *rest]).rstrip()
-
-    return "\n".join(map(line, cells))
-
-
-def _printable(text: str) -> str:
-    """Without what would upset a terminal: file names may hold line breaks, escapes and bytes that are not text."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from torch import nn
 
-from ml import checkpoint, export, plots, registry
+from ml import checkpoint, export, plots, registry, report
 from ml import recipe as recipes
 from ml.checkpoint import CHECKPOINT
 from ml.data import DataError, Dataset, scan
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
     data.require_pictures()
-    print(_describe(data))
+    print(report.describe(data))
     folder: Path = options.resume or options.out or RUNS / f"{data.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
     recipe = recipes.from_options(options, data.fingerprint, earlier)
@@ -125,6 +125,8 @@ def _tracker(
     }
     tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
     counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
+    report.write(folder / "left_out.csv", data.problems)
+    tracker.file(folder / "left_out.csv", to="data")
     tracker.parameters(asdict(recipe) | counts | {"classes": ", ".join(data.classes), "device": str(device)})
     return tracker
 
@@ -233,12 +235,6 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
-
-
-def _describe(data: Dataset) -> str:
-    parts = [f"{sum(by_class.values()):,} for {split}" for split, by_class in data.counts().items()]
-    left_out = "".join(f"; left out as {reason}: {number:,}" for reason, number in data.left_out().items())
-    return f"{data.name}: {', '.join(data.classes)}; {', '.join(parts)}{left_out}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,74 @@
+"""What a scan found, for people: counts by split and class, and every file that was left out."""
+
+import csv
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from ml.dataset import DataError, Dataset, Problem
+
+# Lines on the screen for each reason; the written report has them all.
+SHOWN_PROBLEMS = 10
+
+
+def describe(dataset: Dataset) -> str:
+    """Lay a data set out as tables: its counts, and the files that were left out, by name."""
+    counts = dataset.counts()
+    counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
+    rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
+    parts = [
+        f"{dataset.name}: {len(dataset.pictures):,} pictures, {len(dataset.problems):,} files left out",
+        _table([["", *dataset.classes, "all"], *rows]),
+    ]
+    if dataset.problems:
+        parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset)], right=False))
+    return "\n\n".join([*parts, f"fingerprint {dataset.fingerprint}"])
+
+
+def write(path: Path, problems: Sequence[Problem]) -> None:
+    """Write every file that was left out, and why, as CSV.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        # A file name need not be text; the report is.
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "reason", "detail"])
+            writer.writerows([problem.path, problem.reason, problem.detail] for problem in problems)
+    except OSError as error:
+        raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
+
+
+def _problem_rows(dataset: Dataset) -> list[list[str]]:
+    rows = []
+    for reason, group in groupby(sorted(dataset.problems, key=lambda p: p.reason), key=lambda p: p.reason):
+        problems = list(group)
+        rows += [[reason, str(problem.path), problem.detail] for problem in problems[:SHOWN_PROBLEMS]]
+        if len(problems) > SHOWN_PROBLEMS:
+            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", "--report FILE lists them all"])
+    return rows
+
+
+_thousands = "{:,}".format
+
+
+def _table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
+    """Columns side by side, numbers to the right."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: list[str]) -> str:
+        first, *rest = (
+            cell.rjust(width) if right and column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join(map(line, cells))
+
+
+def printable(text: str) -> str:
+    """Give text without what would upset a terminal: file names may hold line breaks and escapes."""
+    return "".join(character if character.isprintable() else "?" for character in text)
