@@ -101,3 +101,20 @@ def test_a_given_folder_is_emptied_of_old_counts_and_of_nothing_else(bundle, tmp
             running.predict(pictures.plain(RED))
             assert running.metric("predictions_total", label="red") == 1
     assert (folder / "mine.txt").read_text() == "keep"
+
+
+def test_a_scrape_waits_for_a_worker_that_is_just_starting(bundle, tmp_path):
+    folder = tmp_path / "metrics"
+    with (
+        service(tmp_path, MODEL_DIR=bundle, PROMETHEUS_MULTIPROC_DIR=folder) as running,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        running.wait_for_workers()
+        half_made = folder / "counter_99999.db"
+        half_made.touch()
+        scrape = pool.submit(running.get, "/metrics")
+        time.sleep(0.1)
+        assert not scrape.done()
+        half_made.write_bytes(bytes(1 << 16))
+        assert scrape.result().status_code == 200
+        assert not running.lines_at("ERROR")
