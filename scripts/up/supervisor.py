@@ -41,6 +41,7 @@ class Supervisor:
         self._logs = logs
         self._signals = signals
         self.processes: dict[str, Process] = {}
+        self._up: set[str] = set()
 
     def __enter__(self) -> "Supervisor":
         """Nothing to prepare."""
@@ -56,13 +57,13 @@ class Supervisor:
         self.processes[service.name] = Process(service, self._logs, append=again)
 
     def wait_until_up(self) -> bool:
-        """Wait for all that have an address; False if a signal came first.
+        """Wait for all that have an address and did not answer yet; False if a signal came first.
 
         Raises:
             FailedError: One ended, or does not answer for too long.
         """
         begin = reported = time.monotonic()
-        awaited = {name for name, process in self.processes.items() if process.service.health}
+        awaited = {name for name, process in self.processes.items() if process.service.health} - self._up
         while awaited:
             if self._signals.received:
                 return False
@@ -72,6 +73,7 @@ class Supervisor:
                     raise FailedError(self._obituary(process, "ended before it answered"))
                 if answers(process.service):
                     awaited.remove(name)
+                    self._up.add(name)
                     say(f"  {name} is up after {process.age:.1f} s")
             now = time.monotonic()
             if awaited and now - begin > START_LIMIT:
