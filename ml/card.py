@@ -7,8 +7,8 @@ CARD_FILE = "MODEL_CARD.md"
 
 def render(manifest: Manifest) -> str:
     """Write the manifest of an evaluated bundle out as Markdown."""
-    metrics, dataset, training = manifest.metrics, manifest.dataset, manifest.training
-    assert metrics is not None and manifest.parity is not None
+    metrics, dataset, training, parity = manifest.metrics, manifest.dataset, manifest.training, manifest.parity
+    assert metrics is not None and parity is not None, "only a compared and evaluated bundle has a card"
     low, high = metrics.accuracy_ci95
     recall = "\n".join(f"| recall of {name} | {value:.2%} |" for name, value in metrics.recall.items())
     counts = "\n".join(
@@ -34,8 +34,8 @@ On {metrics.pictures:,} held-out pictures that the training never saw, with the 
 | log loss | {metrics.log_loss:.4f} |
 | expected calibration error | {metrics.expected_calibration_error:.2%} |
 
-The exported graph differs from PyTorch by at most {manifest.parity.max_probability_difference:.1g} in a probability
-({manifest.parity.pictures} pictures).
+The exported graph differs from PyTorch by at most {parity.max_probability_difference:.1g} in a probability
+({parity.pictures} pictures).
 
 ## Trained
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from ml.data import DataError, Picture, scan
+from ml.data import DataError, Picture
+from ml.scan import collect
 from services.inference.bundle import Bundle, BundleError, Metrics, Reference, load
-from services.inference.image import decode
+from services.inference.image import PictureError, decode
 from services.inference.predictor import Predictor
 
 CALIBRATION_BINS = 15
@@ -123,7 +124,9 @@ def reference(evaluation: Evaluation) -> Reference:
     """Distributions of the answers, for comparing live traffic with."""
     classes = len(evaluation.classes)
     shares = np.bincount(evaluation.predictions, minlength=classes) / len(evaluation.labels)
-    counts, edges = np.histogram(evaluation.confidences, REFERENCE_BINS, range=(1 / classes, 1))
+    # Rounding takes a confidence out of its range by a hair.
+    confidences = evaluation.confidences.clip(1 / classes, 1)
+    counts, edges = np.histogram(confidences, REFERENCE_BINS, range=(1 / classes, 1))
     return Reference(
         predicted_classes=dict(zip(evaluation.classes, shares.tolist(), strict=True)),
         confidence_bins=edges.tolist(),
@@ -149,11 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ml.evaluate", description=main.__doc__)
     parser.add_argument("bundle", type=Path, help="folder with model.onnx and manifest.json")
     parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
+    parser.add_argument("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
     parser.add_argument("--split", choices=("test", "validation", "train", "all"), default="test")
     options = parser.parse_args(arguments)
     try:
         bundle = load(options.bundle)
-        data = scan(options.data)
+        data = collect(options.data, options.exclude)
         if list(data.classes) != bundle.manifest.classes:
             raise DataError(
                 f"{options.data} has the classes {', '.join(data.classes)}, "
@@ -163,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not pictures:
             raise DataError(f"{options.data} has no pictures in its {options.split} split: choose --split all.")
         result = metrics(evaluate(bundle, pictures))
-    except (BundleError, DataError) as error:
+    except (BundleError, DataError, PictureError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{bundle.manifest.name} {bundle.manifest.version} on {options.data} ({options.split}):\n{summary(result)}")

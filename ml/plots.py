@@ -1,20 +1,30 @@
 """The pictures of a training run: curves, confusion, calibration and the worst mistakes."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix
 
 from ml.evaluate import CALIBRATION_BINS, Evaluation, calibration_error
 from ml.fit import Epoch
+from services.inference.image import decode
 
+# scikit-learn's displays import pyplot, which would look for a screen.
 mpl.use("Agg")
+# File and class names are names: a dollar sign in one starts no formula.
+mpl.rcParams["text.parse_math"] = False
+
 WORST = 24
+THUMBNAIL = 224
+# Above these, names and numbers no longer fit.
+MOST_NUMBERED = 30
+MOST_CURVES = 12
+LARGEST_SIDE = 20.0
 
 
 def save_all(history: Sequence[Epoch], evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -37,9 +47,12 @@ def save_all(history: Sequence[Epoch], evaluation: Evaluation, folder: Path) -> 
         "worst_mistakes": worst_mistakes(evaluation),
     }
     paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=110)
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; nothing is lost that a warning could save.
+        warnings.filterwarnings("ignore", "Glyph")
+        for name, figure in figures.items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=110)
     return paths
 
 
@@ -62,13 +75,15 @@ def loss_curve(history: Sequence[Epoch]) -> Figure:
 
 def confusion(evaluation: Evaluation) -> Figure:
     """Counts of true against predicted classes."""
-    side = 3.5 + 0.5 * len(evaluation.classes)
+    side = min(3.5 + 0.5 * len(evaluation.classes), LARGEST_SIDE)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     indices = range(len(evaluation.classes))
     counts = confusion_matrix(evaluation.labels, evaluation.predictions, labels=list(indices))
     display = ConfusionMatrixDisplay(counts, display_labels=evaluation.classes)
-    display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=45 if len(evaluation.classes) > 3 else 0)
+    many = len(evaluation.classes) > 3
+    numbered = len(evaluation.classes) <= MOST_NUMBERED
+    display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=90 if many else 0, include_values=numbered)
     axes.set_title(f"{evaluation.correct.mean():.2%} of {len(evaluation.labels):,} pictures right")
     return figure
 
@@ -84,8 +99,11 @@ def roc(evaluation: Evaluation) -> Figure:
             name = evaluation.classes[i]
             RocCurveDisplay.from_predictions(truth, evaluation.probabilities[:, i], name=name, ax=axes)
     axes.plot([0, 1], [0, 1], "--", color="grey", linewidth=1)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
+    of = f" of {evaluation.classes[1]}" if len(evaluation.classes) == 2 else ", each class against the others"
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{of}")
     axes.grid(alpha=0.3)
+    if len(shown) > MOST_CURVES and (legend := axes.get_legend()):
+        legend.remove()
     return figure
 
 
@@ -101,12 +119,13 @@ def reliability(evaluation: Evaluation) -> Figure:
     mean_confidence = [confidences[bins == b].mean() for b in used]
     upper.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="perfectly calibrated")
     upper.plot(mean_confidence, accuracy, "o-", label="this model")
-    upper.set(ylabel="accuracy", ylim=(0, 1.03))
+    upper.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     upper.set_title(f"Expected calibration error {calibration_error(evaluation):.2%}")
     upper.grid(alpha=0.3)
-    upper.legend(loc="upper left")
+    upper.legend()
     lower.hist(confidences, edges)
     lower.set(xlabel="confidence", ylabel="pictures", xlim=(1 / len(evaluation.classes) - 0.03, 1.02), yscale="log")
+    lower.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -122,8 +141,8 @@ def worst_mistakes(evaluation: Evaluation) -> Figure:
         axes.axis("off")
     for axes, i in zip(figure.axes, worst, strict=False):
         picture = evaluation.pictures[i]
-        with Image.open(picture.path) as image:
-            axes.imshow(ImageOps.exif_transpose(image).convert("RGB"))
+        # As the service sees it: turned the right way up, and small however large the file is.
+        axes.imshow(decode(picture.path.read_bytes(), THUMBNAIL, "stretch"))
         answer, truth = evaluation.classes[evaluation.predictions[i]], evaluation.classes[evaluation.labels[i]]
         title = f"{answer} {evaluation.confidences[i]:.1%}, is {truth}"
         axes.set_title("\n".join([title, *textwrap.wrap(picture.path.name, 28)[:1]]), fontsize=8)

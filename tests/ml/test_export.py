@@ -1,0 +1,185 @@
+"""The graph answers as PyTorch does, and a bundle is on disk whole or refused."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from ml import export
+from ml.export import ExportError, Served, check_parity, fit_temperature, write
+from ml.model import SLIM, build
+from services.inference import bundle as bundles
+from services.inference.bundle import Bundle, BundleError, load
+from services.inference.predictor import Predictor
+from tests import bundles as drawn
+from tests.servers import ROOT
+
+CLASSES = ["blue", "grün", "red"]
+SIZE = 32
+TRAINING = bundles.Training(
+    run_id="r1", git_commit=None, architecture=SLIM, initial_weights="scratch", epochs=1, seed=0
+)
+DATASET = bundles.Dataset(name="d", source=None, synthetic=True, fingerprint="f", counts={}, left_out={})
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """A network whose batch statistics are not the neutral ones of the start."""
+    torch.manual_seed(0)
+    network = build(SLIM, len(CLASSES))
+    for _ in range(3):
+        network(torch.randn(8, 3, SIZE, SIZE))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def photos() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (20, SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bundle(network, photos) -> Bundle:
+    return export.export(network, 1.7, CLASSES, SIZE, "center-crop", "colours", TRAINING, DATASET, photos)
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 7, 20])
+def test_any_number_of_pictures_gets_the_networks_answers(pictures, bundle, network, photos):
+    with torch.inference_mode():
+        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+        inputs = ((torch.from_numpy(photos[:pictures]) / 255 - mean) / std).permute(0, 3, 1, 2)
+        expected = (network(inputs) / 1.7).softmax(1).numpy()
+    answers = Predictor(bundle).predict(photos[:pictures])
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+    np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
+
+
+def test_the_manifest_describes_the_graph(bundle):
+    manifest = bundle.manifest
+    assert manifest.classes == CLASSES and manifest.name == "colours"
+    assert (manifest.input.size, manifest.input.resize) == (SIZE, "center-crop")
+    assert manifest.version == f"{manifest.created[:10].replace('-', '')}-{manifest.model_sha256[:8]}"
+    assert manifest.parity.pictures == 20 and 0 <= manifest.parity.max_probability_difference <= 1e-3
+    assert manifest.metrics is None and manifest.reference is None
+    model = onnx.load_from_string(bundle.model)
+    assert {p.key: p.value for p in model.metadata_props} == {"classes": json.dumps(CLASSES)}
+
+
+def test_the_graph_says_nothing_about_the_machine(bundle):
+    model = onnx.load_from_string(bundle.model)
+    for weights in model.graph.initializer:
+        weights.ClearField("raw_data")  # any few letters turn up in megabytes of numbers
+    text = str(model)
+    for secret in (str(ROOT), str(Path(torch.__file__).parent), "site-packages", ".py"):
+        assert secret not in text, f"{secret} is in the graph"
+
+
+def test_the_service_refuses_the_graph_under_other_classes(bundle):
+    other = bundle.manifest.model_copy(update={"classes": ["a", "b", "c"]})
+    with pytest.raises(BundleError, match="exported for the classes"):
+        Predictor(Bundle(other, bundle.model))
+
+
+def test_a_graph_that_answers_differently_is_refused(bundle, network, photos):
+    served = Served(network, 1.7)
+    assert check_parity(bundle, served, photos).max_probability_difference <= 1e-3
+    with pytest.raises(ExportError, match=r"differs from PyTorch by 0\.\d+ in a probability, more than 0\.001"):
+        check_parity(bundle, Served(network, 1.0), photos)
+
+
+def test_a_network_that_answers_no_number_is_refused(network, photos):
+    broken = build(SLIM, len(CLASSES))
+    broken.load_state_dict(network.state_dict())
+    nn.init.constant_(broken.fc.bias, float("nan"))
+    with pytest.raises(ExportError, match="differs from PyTorch by nan"):
+        export.export(broken.eval(), 1.0, CLASSES, SIZE, "stretch", "d", TRAINING, DATASET, photos)
+
+
+def test_temperature_heals_overconfidence():
+    random = torch.Generator().manual_seed(0)
+    calm = torch.randn((2000, 3), generator=random) * 2
+    labels = torch.distributions.Categorical(logits=calm).sample()
+    overconfident = calm * 5
+    temperature = fit_temperature(overconfident, labels)
+    assert temperature == pytest.approx(5, rel=0.15)
+    loss = nn.functional.cross_entropy
+    assert loss(overconfident / temperature, labels) < loss(overconfident, labels)
+    assert fit_temperature(calm / 4, labels) == pytest.approx(0.25, rel=0.15)
+
+
+def test_few_pictures_all_classified_rightly_are_no_proof_of_certainty():
+    labels = torch.tensor([0, 1] * 10)
+    logits = nn.functional.one_hot(labels, 2) * 2.0
+    confidence = (logits / fit_temperature(logits, labels)).softmax(1).max().item()
+    assert 0.9 < confidence < 0.99
+
+
+@pytest.fixture
+def two(tmp_path) -> tuple[Bundle, Bundle]:
+    """Two different bundles that can be served."""
+    first = load(drawn.write(tmp_path / "a", classes=["red", "green"], version="1"))
+    return first, load(drawn.write(tmp_path / "b", classes=["red", "green", "blue"], version="2"))
+
+
+def test_what_is_written_is_what_is_read(two, tmp_path):
+    folder = tmp_path / "deep" / "bundle"
+    for bundle in two:
+        write(folder, bundle)
+        assert load(folder) == bundle
+        assert sorted(p.name for p in folder.iterdir()) == ["MODEL_CARD.md", "manifest.json", "model.onnx"]
+        assert bundle.manifest.version in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_a_bundle_without_metrics_takes_the_card_of_the_earlier_away(two, tmp_path):
+    write(tmp_path / "bundle", two[0])
+    write(tmp_path / "bundle", replace(two[1], manifest=two[1].manifest.model_copy(update={"metrics": None})))
+    assert sorted(p.name for p in (tmp_path / "bundle").iterdir()) == ["manifest.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_failure_between_files_leaves_the_old_or_a_refused_bundle(files, two, tmp_path, monkeypatch):
+    old, new = two
+    write(tmp_path / "bundle", old)
+    replace_file, replaced = Path.replace, []
+
+    def fail(self, target):
+        if len(replaced) == files:
+            raise OSError(28, "No space left on device")
+        replaced.append(target)
+        return replace_file(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "replace", fail)
+        write(tmp_path / "bundle", new)
+    assert len(replaced) == files
+    if files:
+        with pytest.raises(BundleError, match="do not belong together"):
+            load(tmp_path / "bundle")
+    else:
+        assert load(tmp_path / "bundle") == old
+    assert not list((tmp_path / "bundle").glob("*.tmp"))
+    write(tmp_path / "bundle", new)
+    assert load(tmp_path / "bundle") == new
+
+
+def test_a_killed_write_leaves_the_old_or_a_refused_bundle(two, tmp_path):
+    old, new = two
+    write(tmp_path / "bundle", old)
+    script = (
+        "import os, sys; from pathlib import Path; from ml import export; from services.inference.bundle import load\n"
+        "os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
+        "export.write(Path(sys.argv[1]), load(Path(sys.argv[2])))"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "bundle"), str(tmp_path / "b")], cwd=ROOT, check=False
+    )
+    assert killed.returncode == -9
+    assert load(tmp_path / "bundle") == old
+    write(tmp_path / "bundle", new)
+    assert load(tmp_path / "bundle") == new
