@@ -3,27 +3,30 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from requests import RequestException
 
 STATE_FILE = "tracking.json"
 DEFAULT_ADDRESS = "http://127.0.0.1:5000"
+LONGEST_NAME = 250  # of a metric, in MLflow
 
 # MLflow's own patience is minutes; training must neither start late nor stand still when the server is gone.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "4", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-# Its chatter would tear the progress bars apart.
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
-Failure = (MlflowException, RequestException, OSError)
+Failure = (MlflowException, requests.RequestException, OSError)
+Silence = (requests.ConnectionError, requests.Timeout)
 
 
 class TrackingError(Exception):
@@ -43,28 +46,32 @@ def connect(address: str | None) -> MlflowClient:
     for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_ADDRESS
-    mlflow.set_tracking_uri(address)
-    client = MlflowClient(address)
     try:
+        mlflow.set_tracking_uri(address)
+        client = MlflowClient(address)
         client.search_experiments(max_results=1)
     except Failure as error:
-        text = str(error)
-        if "403" in text or "Invalid Host" in text:
-            reason = "refuses this host name (403): start the server with --allowed-hosts that names it"
+        if not _answered(error):
+            advice = "does not answer: start it with `make up` or `make mlflow`, or set MLFLOW_TRACKING_URI"
+        elif getattr(error, "error_code", None) == "PERMISSION_DENIED":
+            host = urlsplit(address).netloc
+            advice = f"answers 403 ({_reason(error)}): start it with --allowed-hosts that names {host}, or log in"
         else:
-            reason = "does not answer: start it with `make up` or `make mlflow`, or set MLFLOW_TRACKING_URI"
-        raise TrackingError(f"MLflow at {address} {reason}.") from error
+            advice = f"cannot be used ({_reason(error)}): see what MLFLOW_TRACKING_URI should be"
+        raise TrackingError(f"MLflow at {address} {advice}.") from error
     return client
 
 
 class Tracker:
-    """Sends one run's parameters, metrics, files and model, in order, each once."""
+    """Sends one run's parameters, metrics, files and model, in order, each once.
+
+    What MLflow does not take is kept in the run's folder and tried again with whatever comes next.
+    """
 
     def __init__(self, client: MlflowClient, folder: Path, run_id: str, waiting: list[dict[str, Any]]) -> None:
         """Use ``start`` or ``reopen``."""
         self.client, self.folder, self.run_id = client, folder, run_id
         self._waiting = waiting
-        self._refused: list[str] = []
 
     @classmethod
     def start(
@@ -80,7 +87,7 @@ class Tracker:
             experiment_id = found.experiment_id if found else client.create_experiment(experiment)
             run = client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except Failure as error:
-            raise TrackingError(f"MLflow does not take the run {run_name!r}: {_first_line(error)}") from error
+            raise TrackingError(f"MLflow does not take the run {run_name!r}: {_reason(error)}.") from error
         tracker = cls(client, folder, run.info.run_id, [])
         tracker._keep()
         return tracker
@@ -95,14 +102,15 @@ class Tracker:
         path = folder / STATE_FILE
         try:
             state = json.loads(path.read_text())
-            client.update_run(state["run_id"], status="RUNNING")
+            tracker = cls(client, folder, state["run_id"], state["waiting"])
+            client.get_run(tracker.run_id)
         except FileNotFoundError:
             raise TrackingError(f"{path} does not exist: no run was started there.") from None
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise TrackingError(f"{path} is damaged ({error}).") from error
         except Failure as error:
-            raise TrackingError(f"MLflow does not know the run of {path}: {_first_line(error)}") from error
-        return cls(client, folder, state["run_id"], state["waiting"])
+            raise TrackingError(f"MLflow does not give the run of {path}: {_reason(error)}.") from error
+        return tracker
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log parameters, once each."""
@@ -110,15 +118,21 @@ class Tracker:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at a step, with the present time."""
-        self._put(kind="metrics", values=dict(values), step=step, time=int(time.time() * 1000))
+        values = {re.sub(r"[^\w.\- :/]", "_", name)[:LONGEST_NAME]: value for name, value in values.items()}
+        self._put(kind="metrics", values=values, step=step, time=int(time.time() * 1000))
 
     def file(self, path: Path, to: str) -> None:
         """Log a file, or a folder's content, under a folder of the run's artifacts."""
-        self._put(kind="file", path=str(path.resolve()), to=to)
+        self._put(kind="file", path=self._kept_path(path), to=to)
 
     def model(self, path: Path) -> None:
         """Log a folder that ``mlflow.<flavour>.save_model`` wrote as the run's model."""
-        self._put(kind="model", path=str(path.resolve()))
+        self._put(kind="model", path=self._kept_path(path))
+
+    def status(self, status: str) -> None:
+        """Set MLflow's status of the run: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        self._waiting = [item for item in self._waiting if item["kind"] != "status"]
+        self._put(kind="status", status=status)
 
     def finish(self, status: str = "FINISHED") -> list[str]:
         """End the run.
@@ -126,33 +140,31 @@ class Tracker:
         Returns:
             What could not be sent, in words; empty if all was. ``python -m ml.tracking FOLDER`` sends the rest.
         """
-        self._put(kind="status", status=status)
-        return self._refused + [_describe(item) for item in self._waiting]
+        self.status(status)
+        return self.unsent()
+
+    def unsent(self) -> list[str]:
+        """What waits, in words."""
+        return [_describe(item) for item in self._waiting]
 
     def flush(self) -> None:
-        """Send what waits, until MLflow does not answer."""
-        while self._waiting:
-            item = self._waiting[0]
+        """Send what waits, in order. What MLflow refuses holds nothing up; where it does not answer, all waits."""
+        for item in list(self._waiting):
             try:
                 self._send(item)
             except Failure as error:
-                if not self._answers():
+                item["problem"] = _reason(error)
+                if not _answered(error):
                     break
-                # The server is there and does not want this one: it must not hold up the rest.
-                self._refused.append(f"{_describe(item)} ({_first_line(error)})")
-            self._waiting.pop(0)
+            else:
+                self._waiting.remove(item)
         self._keep()
 
     def _put(self, **item: Any) -> None:
         self._waiting.append(item)
+        # First, so that a crash while sending loses nothing: MLflow takes all but a model twice without a trace.
+        self._keep()
         self.flush()
-
-    def _answers(self) -> bool:
-        try:
-            self.client.get_run(self.run_id)
-        except Failure:
-            return False
-        return True
 
     def _send(self, item: dict[str, Any]) -> None:
         match item["kind"]:
@@ -161,21 +173,32 @@ class Tracker:
             case "metrics":
                 metrics = [Metric(k, v, item["time"], item["step"]) for k, v in item["values"].items()]
                 self.client.log_batch(self.run_id, metrics=metrics)
-            case "file" if Path(item["path"]).is_dir():
-                self.client.log_artifacts(self.run_id, item["path"], item["to"])
+            case "file" if (path := self.folder / item["path"]).is_dir():
+                self.client.log_artifacts(self.run_id, str(path), item["to"])
             case "file":
-                self.client.log_artifact(self.run_id, item["path"], item["to"])
+                self.client.log_artifact(self.run_id, str(self.folder / item["path"]), item["to"])
             case "model":
-                self._send_model(Path(item["path"]))
+                self._send_model(item)
+            case "status" if item["status"] == "RUNNING":
+                self.client.update_run(self.run_id, status="RUNNING")
             case "status":
                 self.client.set_terminated(self.run_id, item["status"])
 
-    def _send_model(self, path: Path) -> None:
-        experiment_id = self.client.get_run(self.run_id).info.experiment_id
-        model = self.client.create_logged_model(experiment_id, name="model", source_run_id=self.run_id)
-        self.client.log_model_artifacts(model.model_id, str(path))
-        self.client.finalize_logged_model(model.model_id, "READY")
-        self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, 0)])
+    def _send_model(self, item: dict[str, Any]) -> None:
+        if "model_id" not in item:
+            experiment_id = self.client.get_run(self.run_id).info.experiment_id
+            model = self.client.create_logged_model(experiment_id, name="model", source_run_id=self.run_id)
+            # Kept at once: a second attempt goes on with this one.
+            item["model_id"] = model.model_id
+            self._keep()
+        self.client.log_model_artifacts(item["model_id"], str(self.folder / item["path"]))
+        self.client.finalize_logged_model(item["model_id"], "READY")
+        self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(item["model_id"], 0)])
+
+    def _kept_path(self, path: Path) -> str:
+        # Relative where it can be, so that the run's folder may be moved before all is sent.
+        path, folder = path.resolve(), self.folder.resolve()
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def _keep(self) -> None:
         path = self.folder / STATE_FILE
@@ -187,15 +210,24 @@ class Tracker:
 def _describe(item: dict[str, Any]) -> str:
     match item["kind"]:
         case "metrics":
-            return f"metrics of step {item['step']}"
+            what = f"metrics of step {item['step']}"
         case "file" | "model":
-            return f"{item['kind']} {item['path']}"
+            what = f"{item['kind']} {item['path']}"
         case kind:
-            return str(kind)
+            what = str(kind)
+    return f"{what} ({item['problem']})" if "problem" in item else what
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _answered(error: BaseException) -> bool:
+    """Whether MLflow answered, if only to refuse; else it is gone, or too slow."""
+    cause = error if isinstance(error, requests.RequestException) else error.__cause__ or error.__context__
+    return not isinstance(cause, Silence)
+
+
+def _reason(error: BaseException) -> str:
+    if not _answered(error):
+        return "MLflow does not answer"
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,13 +237,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else {DEFAULT_ADDRESS}]")
     options = parser.parse_args(arguments)
     try:
-        unsent = Tracker.reopen(connect(options.tracking_uri), options.run).finish()
+        tracker = Tracker.reopen(connect(options.tracking_uri), options.run)
     except TrackingError as error:
         print(error, file=sys.stderr)
         return 2
-    for item in unsent:
+    tracker.flush()
+    for item in tracker.unsent():
         print(f"could not be sent: {item}", file=sys.stderr)
-    return 1 if unsent else 0
+    return 1 if tracker.unsent() else 0
 
 
 if __name__ == "__main__":

@@ -115,7 +115,9 @@ def _tracker(
     commit: str | None,
 ) -> Tracker:
     if options.resume:
-        return Tracker.reopen(client, folder)
+        tracker = Tracker.reopen(client, folder)
+        tracker.status("RUNNING")
+        return tracker
     folder.mkdir(parents=True, exist_ok=True)
     tags = {
         "dataset": data.name,

@@ -26,7 +26,7 @@ def serving(respond: Respond, port: int = 0) -> Iterator[str]:
         def do_POST(self):
             respond(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-        do_GET = do_PATCH = do_POST  # noqa: N815
+        do_GET = do_PATCH = do_PUT = do_POST  # noqa: N815
 
         def log_message(self, *_):
             pass
@@ -109,4 +109,4 @@ def _forward(target: str, handler: BaseHTTPRequestHandler, body: bytes, host: st
 
 
 def _back(handler: BaseHTTPRequestHandler, response: requests.Response) -> None:
-    answer(handler, response.status_code, response.content, response.headers["Content-Type"])
+    answer(handler, response.status_code, response.content, response.headers.get("Content-Type", "text/plain"))
