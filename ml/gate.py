@@ -69,7 +69,10 @@ def gate(challenger: Bundle, champion: Bundle | None, data: Dataset, progress: b
     for role, bundle in (("challenger", challenger), ("champion", champion)):
         if bundle and bundle.manifest.classes != classes:
             known = ", ".join(bundle.manifest.classes)
-            raise GateError(f"The {role} knows {known}, but the data has {', '.join(classes)}: not comparable.")
+            raise GateError(
+                f"The {role} knows {known}, but the data has {', '.join(classes)}: they cannot be compared. "
+                "Other classes want another name for the data set, in its dataset.json."
+            )
     if not pictures:
         raise GateError(f"{data.name} has no held-out pictures: the gate cannot measure anything.")
     ours = evaluate(challenger, pictures, progress).correct
@@ -77,7 +80,7 @@ def gate(challenger: Bundle, champion: Bundle | None, data: Dataset, progress: b
     if champion is None:
         commonest = max(sum(p.label == i for p in pictures) for i in range(len(classes)))
         chance = binomtest(int(ours.sum()), len(pictures), commonest / len(pictures), alternative="greater").pvalue
-        promoted = chance < SIGNIFICANCE
+        promoted = bool(chance < SIGNIFICANCE)
         comparison = "better" if promoted else "not shown to be better"
         reason = f"There is no champion yet, and it is {comparison} than always answering the commonest class."
         return Verdict(promoted, reason, len(pictures), accuracy)

@@ -1,6 +1,7 @@
 """MLflow's model registry: challenger and champion, and the gate between them."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -9,17 +10,25 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 
-from ml.data import DataError, Dataset, scan
+from ml.data import DataError, Dataset
 from ml.export import write
+from ml.folder import slug
 from ml.gate import GateError, Verdict, gate
-from ml.tracking import DEFAULT_ADDRESS, Failure, TrackingError, connect
-from services.inference.bundle import Bundle, BundleError, load
+from ml.scan import collect
+from ml.tracking import DEFAULT_ADDRESS, Failure, TrackingError, connect, reason
+from services.inference.bundle import MANIFEST_FILE, Bundle, BundleError, Manifest, load
+from services.inference.image import PictureError
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 BUNDLE_FOLDER = "bundle"
+SHA256_TAG = "model_sha256"
+# Where the service looks unless it is told otherwise.
+SERVED = Path("models/champion")
+# MLflow's words for a model that is not there, and for an alias that is not set.
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class RegistryError(Exception):
@@ -27,22 +36,34 @@ class RegistryError(Exception):
 
 
 def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
-    """Register the bundle that a run logged, as the challenger of the model with the manifest's name.
+    """Register the bundle that a run logged, as the challenger of the model with the data set's name.
 
     Raises:
-        RegistryError: MLflow does not take it.
+        RegistryError: MLflow does not take it, or does not have the run's bundle whole.
     """
-    manifest = bundle.manifest
+    manifest, name = bundle.manifest, model_name(bundle.manifest.name)
+    tags = {"bundle_version": manifest.version, SHA256_TAG: manifest.model_sha256}
     try:
-        if not client.search_registered_models(f"name = '{manifest.name}'"):
-            client.create_registered_model(manifest.name)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{BUNDLE_FOLDER}"
-        tags = {"bundle_version": manifest.version, "model_sha256": manifest.model_sha256}
-        version = client.create_model_version(manifest.name, source, run_id, tags=tags, await_creation_for=0)
-        client.set_registered_model_alias(manifest.name, CHALLENGER, version.version)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{bundle_path(manifest)}"
+        # What was registered could be fetched and served: an upload that broke off is found here.
+        _download(client, source, manifest.model_sha256)
+        with contextlib.suppress(RestException):  # it is there already, or the next call says what is wrong
+            client.create_registered_model(name)
+        version = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+        client.set_registered_model_alias(name, CHALLENGER, version.version)
     except Failure as error:
-        raise RegistryError(f"MLflow does not register {manifest.name}: {error}") from error
+        raise RegistryError(f"MLflow does not register {name}: {reason(error)}.") from error
     return version
+
+
+def model_name(data_name: str) -> str:
+    """The registered model's name for a data set's, in letters that MLflow takes."""
+    return slug(data_name)
+
+
+def bundle_path(manifest: Manifest) -> str:
+    """Where a run keeps a bundle among its artifacts; a resumed run has one for each end it came to."""
+    return f"{BUNDLE_FOLDER}/{manifest.version}"
 
 
 def promote(client: MlflowClient, name: str, version: str) -> None:
@@ -50,7 +71,9 @@ def promote(client: MlflowClient, name: str, version: str) -> None:
     try:
         client.set_registered_model_alias(name, CHAMPION, version)
     except Failure as error:
-        raise RegistryError(f"MLflow does not make version {version} of {name} the champion: {error}") from error
+        raise RegistryError(
+            f"MLflow does not make version {version} of {name} the champion: {reason(error)}."
+        ) from error
 
 
 def fetch(client: MlflowClient, name: str, alias: str) -> Bundle | None:
@@ -58,29 +81,54 @@ def fetch(client: MlflowClient, name: str, alias: str) -> Bundle | None:
 
     Raises:
         RegistryError: MLflow does not give it, or its hash is not the registered one.
-        BundleError: What it gives is no sound bundle.
     """
+    version = _find(client, name, alias)
+    return _bundle(client, version) if version else None
+
+
+def _find(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     try:
-        version = client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        return client.get_model_version_by_alias(name, alias)
+    except Failure as error:
+        if isinstance(error, MlflowException) and error.error_code in MISSING:
             return None
-        raise RegistryError(f"MLflow does not answer for {name}@{alias}: {error}") from error
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = mlflow.artifacts.download_artifacts(
-                artifact_uri=version.source, dst_path=folder, tracking_uri=client.tracking_uri
-            )
-        except Failure as error:
-            raise RegistryError(
-                f"MLflow does not give the bundle of {name} version {version.version}: {error}"
-            ) from error
-        bundle = load(Path(path))
-    if bundle.manifest.model_sha256 != version.tags.get("model_sha256"):
+        raise RegistryError(f"MLflow does not say what {name}@{alias} is: {reason(error)}.") from error
+
+
+def _bundle(client: MlflowClient, version: ModelVersion) -> Bundle:
+    try:
+        return _download(client, str(version.source), version.tags.get(SHA256_TAG))
+    except Failure as error:
         raise RegistryError(
-            f"The bundle of {name} version {version.version} is not the one that was registered: its hash differs."
+            f"MLflow does not give the bundle of {version.name} version {version.version}: {reason(error)}."
+        ) from error
+
+
+def _download(client: MlflowClient, source: str, sha256: str | None) -> Bundle:
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            artifact_uri=source, dst_path=folder, tracking_uri=client.tracking_uri
         )
+        try:
+            bundle = load(Path(path))
+        except BundleError as error:
+            problem = str(error).replace(f"{path}/", "")
+            raise RegistryError(f"What MLflow holds at {source} is no sound bundle ({problem})") from error
+    if bundle.manifest.model_sha256 != sha256:
+        raise RegistryError(f"The bundle at {source} is not the one that was registered: its hash differs.")
     return bundle
+
+
+def served_bundle(folder: Path, data: Dataset) -> Bundle | None:
+    """The bundle served so far, if it answers for the same classes; it may have been trained elsewhere.
+
+    Raises:
+        BundleError: There is one, but it is damaged.
+    """
+    if not (folder / MANIFEST_FILE).exists():
+        return None
+    bundle = load(folder)
+    return bundle if bundle.manifest.classes == list(data.classes) else None
 
 
 def submit(client: MlflowClient, bundle: Bundle, run_id: str, data: Dataset, served: Bundle | None) -> Verdict:
@@ -124,24 +172,25 @@ def _fetch_command(client: MlflowClient, options: argparse.Namespace) -> int:
 
 
 def _gate_command(client: MlflowClient, options: argparse.Namespace) -> int:
-    data = scan(options.data)
-    name = options.name or data.name
-    challenger = fetch(client, name, CHALLENGER)
-    if challenger is None:
+    data = collect(options.data, options.exclude)
+    name = options.name or model_name(data.name)
+    version = _find(client, name, CHALLENGER)
+    if version is None:
         raise RegistryError(f"{name} has no challenger: train one, or name the model with --name.")
-    verdict = gate(challenger, fetch(client, name, CHAMPION), data)
+    champion = fetch(client, name, CHAMPION) or served_bundle(options.champion, data)
+    verdict = gate(_bundle(client, version), champion, data)
     print(verdict.table())
     if not verdict.promoted:
         return 1
-    promote(client, name, client.get_model_version_by_alias(name, CHALLENGER).version)
-    print("Serve it: python -m ml.registry fetch champion --to models/champion")
+    promote(client, name, version.version)
+    print(f"Serve it: python -m ml.registry fetch champion --name {name} --to {options.champion}")
     return 0
 
 
 def _list_command(client: MlflowClient, _: argparse.Namespace) -> int:
     for model in client.search_registered_models():
         for version in client.search_model_versions(f"name = '{model.name}'"):
-            names = [a for a, v in model.aliases.items() if v == version.version]
+            names = [alias for alias, number in model.aliases.items() if str(number) == str(version.version)]
             print(
                 f"{model.name}  {version.version:>3}  {version.tags.get('bundle_version', ''):<20} {', '.join(names)}"
             )
@@ -170,6 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetching.set_defaults(command=_fetch_command)
     gating = commands.add_parser("gate", help="make the challenger champion if it is no worse")
     gating.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
+    gating.add_argument("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
+    text = f"the served bundle, compared with while MLflow has no champion [{SERVED}]"
+    gating.add_argument("--champion", type=Path, default=SERVED, metavar="FOLDER", help=text)
     gating.set_defaults(command=_gate_command)
     for command in (fetching, gating):
         command.add_argument("--name", help="the registered model [the only one, or the data set's name]")
@@ -177,8 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.command(connect(options.tracking_uri), options))
-    except (TrackingError, RegistryError, GateError, BundleError, DataError) as error:
+    except (TrackingError, RegistryError, GateError, BundleError, DataError, PictureError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except Failure as error:
+        print(f"It cannot be done: {reason(error)}.", file=sys.stderr)
         return 2
 
 

@@ -55,9 +55,9 @@ def connect(address: str | None) -> MlflowClient:
             advice = "does not answer: start it with `make up` or `make mlflow`, or set MLFLOW_TRACKING_URI"
         elif getattr(error, "error_code", None) == "PERMISSION_DENIED":
             host = urlsplit(address).netloc
-            advice = f"answers 403 ({_reason(error)}): start it with --allowed-hosts that names {host}, or log in"
+            advice = f"answers 403 ({reason(error)}): start it with --allowed-hosts that names {host}, or log in"
         else:
-            advice = f"cannot be used ({_reason(error)}): see what MLFLOW_TRACKING_URI should be"
+            advice = f"cannot be used ({reason(error)}): see what MLFLOW_TRACKING_URI should be"
         raise TrackingError(f"MLflow at {address} {advice}.") from error
     return client
 
@@ -87,7 +87,7 @@ class Tracker:
             experiment_id = found.experiment_id if found else client.create_experiment(experiment)
             run = client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except Failure as error:
-            raise TrackingError(f"MLflow does not take the run {run_name!r}: {_reason(error)}.") from error
+            raise TrackingError(f"MLflow does not take the run {run_name!r}: {reason(error)}.") from error
         tracker = cls(client, folder, run.info.run_id, [])
         tracker._keep()
         return tracker
@@ -109,7 +109,7 @@ class Tracker:
         except (ValueError, KeyError, TypeError) as error:
             raise TrackingError(f"{path} is damaged ({error}).") from error
         except Failure as error:
-            raise TrackingError(f"MLflow does not give the run of {path}: {_reason(error)}.") from error
+            raise TrackingError(f"MLflow does not give the run of {path}: {reason(error)}.") from error
         return tracker
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -153,7 +153,7 @@ class Tracker:
             try:
                 self._send(item)
             except Failure as error:
-                item["problem"] = _reason(error)
+                item["problem"] = reason(error)
                 if not _answered(error):
                     break
             else:
@@ -224,7 +224,8 @@ def _answered(error: BaseException) -> bool:
     return not isinstance(cause, Silence)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Say in one line why MLflow did not do what was asked."""
     if not _answered(error):
         return "MLflow does not answer"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
