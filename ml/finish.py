@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -111,4 +112,11 @@ def _save_model(served: Served, size: int, folder: Path) -> None:
     with warnings.catch_warnings():
         # torch.export warns of the device of shared weights; these are all on the CPU.
         warnings.simplefilter("ignore")
-        mlflow.pytorch.save_model(served, folder, signature=infer_signature(example, answer), input_example=example)
+        mlflow.pytorch.save_model(
+            served,
+            folder,
+            signature=infer_signature(example, answer),
+            input_example=example,
+            # Named, or mlflow would find out by loading the model in another process, which takes longer than the rest.
+            pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
+        )
