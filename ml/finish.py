@@ -13,6 +13,7 @@ from mlflow.models import infer_signature
 from torch import nn
 
 from ml import export, plots, registry
+from ml.calibrate import fit_temperature
 from ml.data import Dataset
 from ml.evaluate import evaluate, metrics, reference, summary
 from ml.export import Served
@@ -53,7 +54,7 @@ def finish(
     """
     network.load_state_dict(fitted.best)
     network.cpu().eval()
-    temperature = export.fit_temperature(_logits(network, validation), validation.labels)
+    temperature = fit_temperature(_logits(network, validation), validation.labels)
     bundle = export.export(
         network,
         temperature,

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ml import checkpoint
+from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT
 from ml.device import mixed_precision
 from ml.loader import Pixels, plain_batches, training_batches
@@ -25,7 +26,7 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a run's history; losses in nats, accuracies from 0 to 1."""
+    """One line of a run's history; losses in nats (validation: at the best temperature), accuracies from 0 to 1."""
 
     epoch: int
     train_loss: float
@@ -217,13 +218,15 @@ class _Loop:
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
         self.average.eval()
-        loss = correct = 0.0
-        for pictures, labels in plain_batches(self.validation, EVALUATION_BATCH, self.device):
+        batches = []
+        for pictures, _ in plain_batches(self.validation, EVALUATION_BATCH, self.device):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-                logits = self.average(pictures)
-            loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
-            correct += (logits.argmax(1) == labels).sum().item()
-        return loss / len(self.validation), correct / len(self.validation)
+                batches.append(self.average(pictures).float().cpu())
+        logits, labels = torch.cat(batches), self.validation.labels
+        # At its best temperature, as it will be served: augmentation and smoothing make a network doubt more than it
+        # should, and the plain loss would punish the better of two for that.
+        loss = F.cross_entropy(logits / fit_temperature(logits, labels), labels)
+        return loss.item(), (logits.argmax(1) == labels).float().mean().item()
 
     def save(self, path: Path) -> None:
         state = {

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ml import export
-from ml.export import ExportError, Served, check_parity, fit_temperature, write
+from ml.export import ExportError, Served, check_parity, write
 from ml.model import SLIM, build
 from services.inference import bundle as bundles
 from services.inference.bundle import Bundle, BundleError, load
@@ -99,25 +99,6 @@ def test_a_network_that_answers_no_number_is_refused(network, photos):
     nn.init.constant_(broken.fc.bias, float("nan"))
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
         export.export(broken.eval(), 1.0, CLASSES, SIZE, "stretch", "d", TRAINING, DATASET, photos)
-
-
-def test_temperature_heals_overconfidence():
-    random = torch.Generator().manual_seed(0)
-    calm = torch.randn((2000, 3), generator=random) * 2
-    labels = torch.distributions.Categorical(logits=calm).sample()
-    overconfident = calm * 5
-    temperature = fit_temperature(overconfident, labels)
-    assert temperature == pytest.approx(5, rel=0.15)
-    loss = nn.functional.cross_entropy
-    assert loss(overconfident / temperature, labels) < loss(overconfident, labels)
-    assert fit_temperature(calm / 4, labels) == pytest.approx(0.25, rel=0.15)
-
-
-def test_few_pictures_all_classified_rightly_are_no_proof_of_certainty():
-    labels = torch.tensor([0, 1] * 10)
-    logits = nn.functional.one_hot(labels, 2) * 2.0
-    confidence = (logits / fit_temperature(logits, labels)).softmax(1).max().item()
-    assert 0.9 < confidence < 0.99
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ml import checkpoint
+from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT, CheckpointError
 from ml.fit import FitError, fit
 from ml.loader import plain_batches
@@ -52,9 +53,24 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(unbroken, reci
     with torch.inference_mode():
         ((pictures, labels),) = plain_batches(pixels[1], 1000, CPU)
         logits = network.eval()(pictures)
+    logits = logits / fit_temperature(logits, labels)
     # Validation may have been computed in 16 bits.
     assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(lowest.validation_loss, abs=0.02)
     assert (logits.argmax(1) == labels).float().mean() > 0.95
+
+
+def test_a_network_is_not_chosen_for_being_bold(unbroken, recipe, pixels, tmp_path):
+    losses = []
+    for boldness in (1, 0.2):
+        network = build(recipe.architecture, 2)
+        network.load_state_dict(unbroken[0].best)
+        with torch.no_grad():
+            network.fc.weight *= boldness
+            network.fc.bias *= boldness
+        still = replace(recipe, epochs=1, learning_rate=1e-12)
+        (epoch,) = fit(network, *pixels, still, CPU, tmp_path).history
+        losses.append(epoch.validation_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_a_resumed_run_is_the_unbroken_one(unbroken, recipe, pixels, tmp_path):
