@@ -11,7 +11,7 @@ from ml import checkpoint
 from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT, CheckpointError
 from ml.fit import FitError, fit
-from ml.loader import plain_batches
+from ml.loader import plain_batches, training_batches
 from ml.model import build
 
 CPU = torch.device("cpu")
@@ -44,19 +44,21 @@ def test_it_learns_what_is_easy(unbroken, recipe, pixels):
     assert all(e.images_per_second > 0 for e in fitted.history)
 
 
-def test_the_best_weights_are_those_of_the_lowest_validation_loss(unbroken, recipe, pixels):
-    fitted, _ = unbroken
-    lowest = min(fitted.history, key=lambda e: e.validation_loss)
+def test_the_best_weights_are_the_averaged_ones_that_were_validated(recipe, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.fit.mixed_precision", lambda _: None)  # to compare to the last digits
+    fitted = train(replace(recipe, epochs=2), pixels, tmp_path)
+    lowest = min(fitted.history, key=lambda epoch: epoch.validation_loss)
     assert fitted.best_epoch == lowest.epoch
     network = build(recipe.architecture, 2)
     network.load_state_dict(fitted.best)
     with torch.inference_mode():
         ((pictures, labels),) = plain_batches(pixels[1], 1000, CPU)
         logits = network.eval()(pictures)
-    logits = logits / fit_temperature(logits, labels)
-    # Validation may have been computed in 16 bits.
-    assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(lowest.validation_loss, abs=0.02)
-    assert (logits.argmax(1) == labels).float().mean() > 0.95
+    loss = torch.nn.functional.cross_entropy(logits / fit_temperature(logits, labels), labels).item()
+    assert loss == pytest.approx(lowest.validation_loss, rel=1e-4)
+    assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(lowest.validation_accuracy)
+    last_step = torch.load(tmp_path / CHECKPOINT)["network"]
+    assert not torch.equal(fitted.best["fc.weight"], last_step["fc.weight"]), "not an average"
 
 
 def test_a_network_is_not_chosen_for_being_bold(unbroken, recipe, pixels, tmp_path):
@@ -71,6 +73,18 @@ def test_a_network_is_not_chosen_for_being_bold(unbroken, recipe, pixels, tmp_pa
         (epoch,) = fit(network, *pixels, still, CPU, tmp_path).history
         losses.append(epoch.validation_loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_each_epoch_draws_anew(recipe, pixels, tmp_path, monkeypatch):
+    seeds = []
+
+    def batches(data, recipe, generator, device):
+        seeds.append(generator.initial_seed())
+        return training_batches(data, recipe, generator, device)
+
+    monkeypatch.setattr("ml.fit.training_batches", batches)
+    train(replace(recipe, epochs=3), pixels, tmp_path)
+    assert len(set(seeds)) == 3
 
 
 def test_a_resumed_run_is_the_unbroken_one(unbroken, recipe, pixels, tmp_path):
