@@ -13,7 +13,6 @@ from pathlib import Path
 import requests
 
 from ml.data import Dataset, scan
-from ml.registry import CHAMPION
 from ml.tracking import connect
 from scripts.up import ports, services
 from scripts.up.settings import ROOT, Settings
@@ -103,7 +102,7 @@ class Demo:
 
     def _champion(self) -> str:
         manifest = load(self.settings.model_dir).manifest
-        version = connect(self.settings.mlflow_address).get_model_version_by_alias(manifest.name, CHAMPION)
+        version = connect(self.settings.mlflow_address).get_model_version_by_alias(manifest.name, "champion")
         if version.tags["model_sha256"] != manifest.model_sha256:
             raise DemoError("The champion in MLflow is not the bundle that was put in place.")
         return f"{manifest.name} {manifest.version}"
@@ -157,6 +156,8 @@ def main() -> int:
     """Run the demo; 0 if the loop closed."""
     signals = Signals()
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        # PyTorch leaves caches in the system's temporary folder; in this one they go with the rest.
+        os.environ["TMPDIR"] = folder
         try:
             with Supervisor(Path(folder) / "state" / "logs", signals) as supervisor:
                 demo = Demo(Path(folder), supervisor, signals)
