@@ -139,17 +139,27 @@ def submit(client: MlflowClient, bundle: Bundle, run_id: str, data: Dataset, ser
         bundle: What the run logged.
         run_id: The run.
         data: Its test split decides.
-        served: The bundle served so far, which the gate takes as champion while the registry has none.
+        served: The bundle served so far; the gate must open for it too, if it is not the registry's champion.
 
     Raises:
         RegistryError: MLflow does not take it.
         GateError: The two cannot be compared.
     """
     version = register(client, bundle, run_id)
-    verdict = gate(bundle, fetch(client, version.name, CHAMPION) or served, data)
+    verdict = _judge(client, version.name, bundle, data, served)
     if verdict.promoted:
         promote(client, version.name, version.version)
     return verdict
+
+
+def _judge(client: MlflowClient, name: str, challenger: Bundle, data: Dataset, served: Bundle | None) -> Verdict:
+    champion = fetch(client, name, CHAMPION)
+    verdict = gate(challenger, champion or served, data)
+    if not (verdict.promoted and champion and served):
+        return verdict
+    # They differ after a `git pull` that brought a new champion, or a step back to an older one.
+    same = champion.manifest.model_sha256 == served.manifest.model_sha256
+    return verdict if same else gate(challenger, served, data)
 
 
 def _register_command(client: MlflowClient, options: argparse.Namespace) -> int:
@@ -177,8 +187,7 @@ def _gate_command(client: MlflowClient, options: argparse.Namespace) -> int:
     version = _find(client, name, CHALLENGER)
     if version is None:
         raise RegistryError(f"{name} has no challenger: train one, or name the model with --name.")
-    champion = fetch(client, name, CHAMPION) or served_bundle(options.champion, data)
-    verdict = gate(_bundle(client, version), champion, data)
+    verdict = _judge(client, name, _bundle(client, version), data, served_bundle(options.champion, data))
     print(verdict.table())
     if not verdict.promoted:
         return 1

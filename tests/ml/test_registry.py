@@ -1,8 +1,10 @@
 """Challengers and champions in a real MLflow registry."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from ml import registry
@@ -26,11 +28,15 @@ def client(mlflow_address):
 def logged(client, tmp_path):
     """Log a bundle with a run of its own, as training does."""
 
-    def log(name: str, version: str = "1", classes: tuple[str, ...] = ("red", "green")) -> Bundle:
+    def log(
+        name: str, version: str = "1", classes: tuple[str, ...] = ("red", "green"), always_wrong: bool = False
+    ) -> Bundle:
         folder = tmp_path / f"run-{name.replace('/', '-')}-{version}"
         folder.mkdir()
         tracker = Tracker.start(client, folder, "registry tests", version, {})
         made = load(bundles.write(folder / "made", classes=list(classes), name=name, version=version))
+        if always_wrong:
+            made = mirrored(made)
         training = made.manifest.training.model_copy(update={"run_id": tracker.run_id})
         bundle = replace(made, manifest=made.manifest.model_copy(update={"training": training}))
         write(folder / "bundle", bundle)
@@ -39,6 +45,16 @@ def logged(client, tmp_path):
         return bundle
 
     return log
+
+
+def mirrored(bundle: Bundle) -> Bundle:
+    """The bundle of a model that says green for red and red for green."""
+    graph = onnx.load_from_string(bundle.model)
+    (first,) = (tensor for tensor in graph.graph.initializer if tensor.name == "first")
+    first.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(first), "first"))
+    model = graph.SerializeToString()
+    sha256 = hashlib.sha256(model).hexdigest()
+    return Bundle(bundle.manifest.model_copy(update={"model_sha256": sha256}), model)
 
 
 def register_run(client, bundle: Bundle):
@@ -144,6 +160,15 @@ def test_submitting_gates_against_the_champion_of_the_registry(client, logged, d
     # What is served counts as champion until the registry has one.
     verdict = submit(client, third, third.manifest.training.run_id, right, first)
     assert verdict.champion_accuracy == 1
+
+
+def test_a_champion_that_is_not_what_is_served_does_not_hide_it(client, logged, data):
+    stale, worse = (logged("stale", version, always_wrong=True) for version in "12")
+    promote(client, "stale", register_run(client, stale).version)
+    served = logged("stale", "3")
+    verdict = submit(client, worse, worse.manifest.training.run_id, data, served)
+    assert not verdict.promoted and verdict.champion_accuracy == 1
+    assert fetch(client, "stale", CHAMPION) == stale
 
 
 def test_what_is_served_counts_only_with_the_same_classes(tmp_path, data):
