@@ -55,4 +55,7 @@ $(VENV)/full.stamp: requirements.txt requirements-up.txt $(SERVICES) | $(BIN)/py
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "PYTHON=$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12 ..."; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@# A half-made environment would pass for a whole one the next time: Debian's venv fails after it made python.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "No environment could be made in $(VENV). On Debian and Ubuntu: apt install python3-venv; then run make again."; \
+	  exit 1; }

@@ -30,6 +30,17 @@ def test_a_python_that_is_too_old_or_none_is_named(tmp_path, python):
     assert not (tmp_path / "venv").exists()
 
 
+def test_a_python_without_ensurepip_leaves_nothing_half_made_and_names_the_cure(tmp_path):
+    """As Debian's does without python3-venv: the environment has a python, and no pip."""
+    python, venv = tmp_path / "python", tmp_path / "venv"
+    python.write_text(f"#!/bin/sh\n[ $1 = -c ] && exit 0\nmkdir -p {venv}/bin && touch {venv}/bin/python\nexit 1\n")
+    python.chmod(0o755)
+    done = make("up", f"VENV={venv}", f"PYTHON={python}")
+    assert done.returncode == 2
+    assert "apt install python3-venv" in done.stdout
+    assert not venv.exists()
+
+
 def test_train_without_data_says_so_before_it_installs_anything(tmp_path):
     done = make("train", f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 2
