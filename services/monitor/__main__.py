@@ -7,6 +7,7 @@ import sys
 
 from services.monitor import check
 from services.monitor.delivery import LostError, deliver
+from services.monitor.names import printable
 from services.monitor.settings import SettingsError, from_environment, table
 
 HEALTHY, UNHEALTHY, WRONG_SETTINGS, LOST = range(4)
@@ -14,7 +15,7 @@ HEALTHY, UNHEALTHY, WRONG_SETTINGS, LOST = range(4)
 EXIT_CODES = """\
 exit codes:
   0  healthy: every picture was answered, and the accuracy is not below MIN_ACCURACY
-  1  unhealthy
+  1  unhealthy; also if LABELLED_IMAGES holds files but no labelled picture, or cannot be read
   2  a setting is wrong; nothing was checked
   3  the result could neither be sent to MLflow nor kept in SPOOL_DIR; it is in the printed line only
 
@@ -42,7 +43,7 @@ def main() -> int:
         delivery = deliver(result, settings)
     except LostError as error:
         delivery, lost = [str(error)], True
-    line = result.model_dump() | {"delivery": delivery}
+    line = result.model_dump() | {"delivery": [printable(note) for note in delivery]}
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     if lost:
         return LOST

@@ -1,6 +1,5 @@
 """Asks the running service about pictures and sums up its answers."""
 
-import re
 import statistics
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.monitor import pictures
 from services.monitor.deadline import TimeUp, time_limit
+from services.monitor.names import printable, recall
 from services.monitor.result import Result
 from services.monitor.settings import Settings
 
@@ -51,13 +51,13 @@ def run(settings: Settings) -> Result:
     started = time.time_ns() // 1_000_000
     found: list[tuple[str | None, Path | None]] = []
     problems = []
+    useless = False
     if settings.labelled_images:
-        found += [(p.label, p.path) for p in pictures.labelled(settings.labelled_images, settings.check_pictures)]
-        if not found:
-            problems.append(
-                f"LABELLED_IMAGES={settings.labelled_images} has no labelled picture: "
-                f"put them in a folder per class, or name them <label>{pictures.SEPARATOR}anything.jpg."
-            )
+        try:
+            found += [(p.label, p.path) for p in pictures.labelled(settings.labelled_images, settings.check_pictures)]
+        except pictures.PicturesError as error:
+            useless = True
+            problems.append(f"LABELLED_IMAGES: {error}")
     outcomes = _ask_all(settings, found or [(None, None)])
     metrics = _metrics(outcomes)
     failures = sum(not o.answer for o in outcomes)
@@ -69,7 +69,7 @@ def run(settings: Settings) -> Result:
     return Result(
         started=started,
         ended=time.time_ns() // 1_000_000,
-        healthy=not failures and not too_low,
+        healthy=not (failures or too_low or useless),
         predict_url=settings.predict_url,
         # Two versions answer while a roll-out is under way.
         model_name=", ".join(sorted({name for name, _ in models})) or None,
@@ -88,12 +88,16 @@ def _ask_all(settings: Settings, found: list[tuple[str | None, Path | None]]) ->
     except TimeUp:
         reason = f"not answered within CHECK_TIMEOUT={settings.check_timeout:g} seconds for all pictures"
         missing = found[len(outcomes) :]
-        outcomes += [_Outcome(path.name if path else DRAWN, label, reason=reason) for label, path in missing]
+        outcomes += [_Outcome(_name(path), label, reason=reason) for label, path in missing]
     return outcomes
 
 
+def _name(path: Path | None) -> str:
+    return printable(path.name) if path else DRAWN
+
+
 def _ask(session: requests.Session, settings: Settings, label: str | None, path: Path | None) -> _Outcome:
-    picture = path.name if path else DRAWN
+    picture = _name(path)
     try:
         data = path.read_bytes() if path else pictures.drawn()
     except OSError as error:
@@ -143,7 +147,7 @@ def _metrics(outcomes: list[_Outcome]) -> dict[str, float]:
         for outcome in outcomes:
             by_class.setdefault((outcome.label or "").casefold(), []).append(outcome.correct)
         for label, correct in by_class.items():
-            metrics[f"post_deploy_recall_{_safe(label)}"] = statistics.fmean(correct)
+            metrics[recall(label)] = statistics.fmean(correct)
     else:
         metrics["post_deploy_predict_success"] = float(not failures)
     metrics["post_deploy_pictures"] = len(outcomes)
@@ -157,11 +161,6 @@ def _metrics(outcomes: list[_Outcome]) -> dict[str, float]:
     return metrics
 
 
-def _safe(label: str) -> str:
-    """A class's name as MLflow allows it in a metric's."""
-    return re.sub(r"[^\w.\- ]", "_", label)
-
-
 def _problems(outcomes: list[_Outcome]) -> list[str]:
     reasons = Counter(o.reason for o in outcomes if not o.answer)
     problems = []
@@ -172,7 +171,7 @@ def _problems(outcomes: list[_Outcome]) -> list[str]:
     unknown = sorted({o.label for o in outcomes if o.label and o.label.casefold() not in known}) if known else []
     if unknown:
         problems.append(
-            f"The model knows {', '.join(known.values())}, but pictures are labelled {', '.join(unknown)}: "
+            f"The model knows {', '.join(known.values())}, but pictures are labelled {printable(', '.join(unknown))}: "
             "rename the labels in LABELLED_IMAGES."
         )
     return problems

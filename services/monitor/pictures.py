@@ -5,8 +5,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.monitor.names import printable
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 SEPARATOR = "__"
+LITTER = {"__MACOSX", "lost+found"}
 
 
 @dataclass(frozen=True)
@@ -17,31 +20,62 @@ class Labelled:
     path: Path
 
 
+class PicturesError(Exception):
+    """The folder of labelled pictures is of no use; the message is one sentence that says why."""
+
+
 def labelled(folder: Path, most: int) -> list[Labelled]:
     """Find labelled pictures: ``<label>/anything.jpg`` and ``<label>__anything.jpg``.
 
     Args:
-        folder: Where to look; hidden files and names without a label are passed over.
+        folder: Where to look, or the one above it, as archives unpack; hidden files and names without a label are
+            passed over. An empty one is as none: Kubernetes mounts that where no pictures were given.
         most: At most so many are returned, picked evenly, the same ones every time.
+
+    Raises:
+        PicturesError: There are files and folders but no labelled picture, or they cannot be read.
     """
-    found = [
-        Labelled(label, path)
-        for path in sorted([*folder.glob("*"), *folder.glob("*/*")])
-        if (label := _label(path.relative_to(folder))) and path.is_file()
-    ]
+    try:
+        inside = _inside(folder)
+        found = _find(_without_outer(inside))
+    except OSError as error:
+        raise PicturesError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from error
+    if inside and not found:
+        raise PicturesError(
+            f"{printable(str(folder))} has no labelled picture ({', '.join(sorted(SUFFIXES))}): "
+            f"put them in a folder per class, or name them <label>{SEPARATOR}anything.jpg."
+        )
     if len(found) <= most:
         return found
     return [found[i * len(found) // most] for i in range(most)]
 
 
-def _label(path: Path) -> str | None:
+def _inside(folder: Path) -> list[Path]:
     # A volume that Kubernetes mounts holds its files a second time, in a hidden folder.
-    if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in path.parts):
-        return None
-    if len(path.parts) == 2:
-        return path.parts[0]
-    label, separator, _ = path.name.partition(SEPARATOR)
-    return label if separator and label else None
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
+
+
+def _without_outer(paths: list[Path]) -> list[Path]:
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) == 1 and sum(path.is_dir() for path in (inner := _inside(folders[0]))) > 1:
+        return [path for path in paths if path != folders[0]] + inner
+    return paths
+
+
+def _find(paths: list[Path]) -> list[Labelled]:
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += [Labelled(path.name, inner) for inner in _inside(path) if _is_picture(inner)]
+        else:
+            label, separator, _ = path.name.partition(SEPARATOR)
+            if label and separator and _is_picture(path):
+                found.append(Labelled(label, path))
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def drawn(size: int = 64) -> bytes:

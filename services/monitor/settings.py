@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, DirectoryPath, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 from pydantic import ValidationError as _ValidationError
 
 
@@ -20,7 +20,20 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _folder(value: Path) -> Path:
+    try:
+        found = value.is_dir()
+    except OSError as error:
+        raise ValueError(f"it cannot be read, {error.strerror}") from error
+    if not found:
+        raise ValueError("there is no such folder")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+# The timer of the system rounds less to none, and cannot count to infinity.
+Seconds = Annotated[float, Field(ge=0.001, le=3600)]
 
 
 class Settings(BaseModel):
@@ -31,14 +44,15 @@ class Settings(BaseModel):
     predict_url: Address = Field("http://127.0.0.1:8000", description="base address of the service to check")
     mlflow_tracking_uri: Address = Field("http://127.0.0.1:5000", description="address of the MLflow server")
     mlflow_experiment_name: str = Field("post-deploy-monitoring", description="experiment the results go to")
-    labelled_images: DirectoryPath | None = Field(
-        None, description="folder of labelled pictures: a folder per class, or <label>__anything.jpg"
+    labelled_images: Folder | None = Field(
+        None,
+        description="labelled pictures: a folder per class, or <label>__anything.jpg. An empty one is as none",
     )
     check_pictures: PositiveInt = Field(200, description="labelled pictures asked about in one run, evenly picked")
     min_accuracy: float | None = Field(None, ge=0, le=1, description="healthy only at or above this share")
-    predict_timeout: PositiveFloat = Field(10, description="seconds for one picture")
-    check_timeout: PositiveFloat = Field(60, description="seconds for all pictures; the rest counts as failed")
-    tracking_timeout: PositiveFloat = Field(20, description="seconds for all that is sent to MLflow")
+    predict_timeout: Seconds = Field(10, description="seconds, at most 3600, for one picture")
+    check_timeout: Seconds = Field(60, description="seconds, at most 3600, for all pictures; the rest counts as failed")
+    tracking_timeout: Seconds = Field(20, description="seconds, at most 3600, for all that is sent to MLflow")
     spool_dir: Path = Field(Path(".state/spool"), description="folder for results that MLflow does not have yet")
 
 

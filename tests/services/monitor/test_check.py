@@ -1,10 +1,14 @@
 """What the check makes of a service's answers and failures."""
 
+import os
 import socket
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from services.monitor import check, pictures
 from services.monitor.settings import Settings
@@ -100,13 +104,89 @@ def test_without_labelled_pictures_a_drawn_one_is_sent(tmp_path):
 
     with stubs.serving(respond) as address:
         result = check.run(settings(address))
+        # What Kubernetes mounts where an optional ConfigMap is not there.
+        (tmp_path / "..data").mkdir()
         empty = check.run(settings(address, labelled_images=tmp_path))
     assert result.metrics["post_deploy_predict_success"] == 1
     assert result.metrics["post_deploy_latency_p50_ms"] > 0
     assert "post_deploy_accuracy" not in result.metrics
     assert pictures.drawn() in received[0] and b'name="file"' in received[0]
     assert result.healthy and empty.healthy
-    assert "LABELLED_IMAGES" in empty.problems[0]
+    assert empty.metrics["post_deploy_predict_success"] == 1 and not empty.problems
+
+
+def test_a_single_outer_folder_is_gone_through(labelled):
+    outer = labelled.parent / "outer"
+    outer.mkdir()
+    (outer / "readme.txt").write_text("about the pictures")
+    labelled.rename(outer / "PetImages")
+    found = {(p.label, p.path.name) for p in pictures.labelled(outer, 200)}
+    assert {("Cat", "1.jpg"), ("Cat", "2.JPG"), ("dog", "1.jpg"), ("cat", "cat__3.png")} <= found and len(found) == 6
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "unlabelled.jpg", "cat/notes.txt", "outer/cat/notes.txt"])
+def test_a_folder_without_labelled_pictures_is_not_healthy(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"this is a cat")
+    with stubs.serving(stubs.always(200, stubs.ANSWER)) as address:
+        result = check.run(settings(address, labelled_images=tmp_path))
+    assert not result.healthy
+    assert "no labelled picture" in result.problems[0] and str(tmp_path) in result.problems[0]
+    assert result.metrics["post_deploy_predict_success"] == 1
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_class_folder_that_may_not_be_read_is_named(mode):
+    # Root may read everything, and pytest's own folders are for their owner alone.
+    with tempfile.TemporaryDirectory() as name, stubs.serving(stubs.always(200, stubs.ANSWER)) as address:
+        closed = Path(name) / "cat"
+        closed.mkdir()
+        (closed / "1.jpg").write_bytes(b"this is a cat")
+        closed.chmod(mode)
+        Path(name).chmod(0o755)
+        user = os.geteuid()
+        try:
+            os.seteuid(user or 65534)
+            result = check.run(settings(address, labelled_images=Path(name)))
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o755)
+    assert not result.healthy
+    assert str(closed) in result.problems[0]
+
+
+def test_names_that_are_not_text_can_be_printed_and_kept(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.xfail("this file system takes text only")
+    (folder / os.fsdecode(b"c\xe4t__\xfc.jpg")).write_bytes(b"this is a cat")
+    with stubs.serving(stubs.always(422, {"detail": "No."})) as address:
+        failed = check.run(settings(address, labelled_images=folder))
+    with stubs.serving(stubs.always(200, stubs.ANSWER)) as address:
+        unknown = check.run(settings(address, labelled_images=folder))
+        (folder / os.fsdecode(b"c\xe4t__\xfc.jpg")).rename(folder / "notes.txt")
+        useless = check.run(settings(address, labelled_images=folder))
+    assert "(c?t__?.jpg)" in failed.model_dump_json()
+    assert "labelled c?t" in unknown.model_dump_json()
+    assert "/? has no labelled picture" in useless.model_dump_json()
+
+
+def test_every_class_has_a_recall_whose_name_mlflow_takes(tmp_path, mlflow_address):
+    labels = ("c", "c#", "c+", "x" * 240 + "1", "x" * 240 + "2")
+    for label in labels:
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").write_bytes(b"this is a cat")
+    with stubs.serving(stubs.always(200, stubs.ANSWER)) as address:
+        metrics = check.run(settings(address, labelled_images=tmp_path)).metrics
+    names = [name for name in metrics if name.startswith("post_deploy_recall_")]
+    assert len(names) == len(labels) and "post_deploy_recall_c" in names
+    client = MlflowClient(mlflow_address)
+    run = client.create_run("0").info.run_id
+    for name in names:
+        client.log_metric(run, name, metrics[name])
+    assert set(client.get_run(run).data.metrics) == set(names)
 
 
 def test_the_drawn_picture_is_a_png_that_an_imaging_library_reads():

@@ -116,8 +116,14 @@ def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
         ("PREDICT_URL", "localhost:8000"),
         ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"),
         ("MIN_ACCURACY", "95"),
+        ("MIN_ACCURACY", "nan"),
         ("CHECK_TIMEOUT", "soon"),
+        ("CHECK_TIMEOUT", "inf"),
+        ("CHECK_TIMEOUT", "1e-9"),
+        ("PREDICT_TIMEOUT", "1e300"),
+        ("TRACKING_TIMEOUT", "nan"),
         ("LABELLED_IMAGES", "/nowhere/at/all"),
+        ("LABELLED_IMAGES", "x" * 300),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_meaning(tmp_path, name, value):
