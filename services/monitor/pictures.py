@@ -57,7 +57,8 @@ def _inside(folder: Path) -> list[Path]:
 
 def _without_outer(paths: list[Path]) -> list[Path]:
     folders = [path for path in paths if path.is_dir()]
-    if len(folders) == 1 and sum(path.is_dir() for path in (inner := _inside(folders[0]))) > 1:
+    inner = _inside(folders[0]) if len(folders) == 1 else []
+    if sum(path.is_dir() for path in inner) > 1:
         return [path for path in paths if path != folders[0]] + inner
     return paths
 
