@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = {"PORT": 8000, "MLFLOW_PORT": 5000, "PROMETHEUS_PORT": 9090}
 
 HELP = """\
 settings (environment variables):
@@ -82,6 +83,3 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         model_dir=Path(environment.get("MODEL_DIR") or "models/champion"),
         state_dir=ROOT / (environment.get("STATE_DIR") or ".state"),
     )
-
-
-PORTS = {"PORT": 8000, "MLFLOW_PORT": 5000, "PROMETHEUS_PORT": 9090}
