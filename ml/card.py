@@ -1,5 +1,8 @@
 """The model card: what a person asks about a model, written from its manifest."""
 
+from dataclasses import asdict
+
+from ml.recipe import Recipe
 from services.inference.bundle import Manifest
 
 CARD_FILE = "MODEL_CARD.md"
@@ -17,6 +20,7 @@ def render(manifest: Manifest) -> str:
     )
     left_out = ", ".join(f"{number:,} {reason}" for reason, number in dataset.left_out.items()) or "none"
     kind = "drawn by this project, not photographs: **not for real use**" if dataset.synthetic else "photographs"
+    source = f", from {dataset.source}" if dataset.source else ""
     return f"""# {manifest.name} {manifest.version}
 
 Tells {", ".join(manifest.classes[:-1])} from {manifest.classes[-1]} on pictures of {manifest.input.size} ×
@@ -42,7 +46,7 @@ The exported graph differs from PyTorch by at most {parity.max_probability_diffe
 `{training.architecture}`, initial weights: {training.initial_weights}, {training.epochs} epochs, seed {training.seed},
 on {manifest.created[:10]}.
 
-Data: {dataset.name} ({kind}){f", from {dataset.source}" if dataset.source else ""}. Split by the hash of each picture's
+{_again(manifest)}Data: {dataset.name} ({kind}){source}. Split by the hash of each picture's
 content:
 
 | split | {" | ".join(manifest.classes)} |
@@ -55,4 +59,19 @@ Left out: {left_out}. Fingerprint `{dataset.fingerprint[:16]}…`.
 
 It always answers one of its classes, also for a picture of something else: a high confidence is no proof that the
 picture shows one of them.
+"""
+
+
+def _again(manifest: Manifest) -> str:
+    """How to train it again; empty where the settings are not known."""
+    defaults = asdict(Recipe())
+    changed = {k: v for k, v in manifest.training.recipe.items() if v != defaults.get(k, v)}
+    if not changed:
+        return ""
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
+    excluding = " --exclude <the list>" if "excluded" in manifest.dataset.left_out else ""
+    return f"""```sh
+make train DATA=<the pictures> ARGS="{flags}{excluding}"
+```
+
 """

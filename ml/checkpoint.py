@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from ml.errors import UserError
 from ml.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """The training cannot be resumed; the message is one sentence that says why."""
 
 

@@ -78,7 +78,7 @@ def _scan(options: argparse.Namespace) -> None:
     dataset = collect(options.folder, options.exclude)
     if options.report:
         report.write(options.report, dataset.problems)
-    tqdm.write(report.describe(dataset))
+    tqdm.write(report.describe(dataset, "--report FILE lists them all"))
     dataset.require_pictures()
 
 

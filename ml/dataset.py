@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from ml.errors import UserError
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -18,7 +20,7 @@ Reason = Literal[
 ]
 
 
-class DataError(Exception):
+class DataError(UserError):
     """The data cannot be had or used; the message is one sentence that says what to do."""
 
 

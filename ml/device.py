@@ -2,10 +2,12 @@
 
 import torch
 
+from ml.errors import UserError
+
 DEVICES = ("cuda", "mps", "cpu")
 
 
-class DeviceError(Exception):
+class DeviceError(UserError):
     """The device cannot be used; the message is one sentence that says what to do."""
 
 

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from ml.data import DataError, Picture
+from ml.errors import UserError
 from ml.scan import collect
 from services.inference.bundle import Bundle, BundleError, Metrics, Reference, load
 from services.inference.image import PictureError, decode
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not pictures:
             raise DataError(f"{options.data} has no pictures in its {options.split} split: choose --split all.")
         result = metrics(evaluate(bundle, pictures))
-    except (BundleError, DataError, PictureError, OSError) as error:
+    except (UserError, BundleError, PictureError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{bundle.manifest.name} {bundle.manifest.version} on {options.data} ({options.split}):\n{summary(result)}")

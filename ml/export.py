@@ -1,12 +1,10 @@
-"""From a trained network to a bundle: one ONNX graph from uint8 pixels to probabilities, checked and written."""
+"""From a trained network to a bundle: one ONNX graph from uint8 pixels to probabilities, checked."""
 
 import hashlib
 import io
 import json
-import os
 import warnings
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ml.card import CARD_FILE, render
+from ml.errors import UserError
 from ml.model import normalise
-from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Dataset, Input, Manifest, Parity, Training
+from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Training
 from services.inference.image import Resize
 from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME, Predictor
 
@@ -25,7 +23,7 @@ LARGEST_DIFFERENCE = 1e-3
 OPSET = 20
 
 
-class ExportError(Exception):
+class ExportError(UserError):
     """The bundle must not be used; the message is one sentence that says why."""
 
 
@@ -153,30 +151,3 @@ def check_parity(bundle: Bundle, served: Served, pixels: NDArray[np.uint8]) -> P
             f"more than {LARGEST_DIFFERENCE:g}: it is not written."
         )
     return Parity(pictures=len(pixels), max_probability_difference=difference)
-
-
-def write(folder: Path, bundle: Bundle) -> None:
-    """Write a bundle so that a reader never takes a half-written one for whole.
-
-    The model card is written beside the two. Each file appears complete, the manifest last; between the two the
-    manifest's hash does not match the model, which every reader refuses.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_file(folder / MODEL_FILE, bundle.model)
-    if bundle.manifest.metrics:
-        _write_file(folder / CARD_FILE, render(bundle.manifest).encode())
-    else:
-        (folder / CARD_FILE).unlink(missing_ok=True)
-    _write_file(folder / MANIFEST_FILE, (bundle.manifest.model_dump_json(indent=2) + "\n").encode())
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from mlflow.models import infer_signature
 from torch import nn
 
 from ml import export, plots, registry
+from ml.bundle import write
 from ml.calibrate import fit_temperature
 from ml.data import Dataset
 from ml.evaluate import evaluate, metrics, reference, summary
@@ -78,7 +79,7 @@ def finish(
     manifest = bundle.manifest.model_copy(update={"metrics": measured, "reference": reference(evaluation)})
     bundle = replace(bundle, manifest=manifest)
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
-    export.write(folder / registry.BUNDLE_FOLDER, bundle)
+    write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
     _save_model(Served(network, temperature), recipe.size, folder / "model")
     values = measured.model_dump(exclude={"accuracy_ci95", "recall"}) | {

@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ml import checkpoint
 from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT
 from ml.device import mixed_precision
+from ml.errors import UserError
 from ml.loader import Pixels, plain_batches, training_batches
 from ml.recipe import Recipe
 
@@ -47,7 +49,7 @@ class Fitted:
     ending: str
 
 
-class FitError(Exception):
+class FitError(UserError):
     """Training cannot go on; the message is one sentence that says why."""
 
 
@@ -160,7 +162,7 @@ class _Loop:
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device)
         seen = 0
-        title = f"epoch {self.epoch + 1:>3}/{self.recipe.epochs}"
+        title = f"epoch {self.epoch + 1:>3}/{self.recipe.epochs}{self._time_left()}"
         with tqdm(total=min(len(self.training), self.steps * self.recipe.batch), desc=title, unit=" images") as bar:
             for pictures, labels in batches:
                 if self.stop_wished():
@@ -200,6 +202,13 @@ class _Loop:
             self.best = {k: v.detach().cpu().clone() for k, v in self.average.module.state_dict().items()}
         self.history.append(done)
         return done
+
+    def _time_left(self) -> str:
+        """How long all further epochs take, as long as the last; empty in the first."""
+        if not self.history:
+            return ""
+        seconds = (self.recipe.epochs - self.epoch) * len(self.training) / self.history[-1].images_per_second
+        return f", {timedelta(seconds=round(seconds))} left in all"
 
     def _step(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from ml.data import Dataset
+from ml.errors import UserError
 from ml.evaluate import evaluate
 from services.inference.bundle import Bundle
 
@@ -12,7 +13,7 @@ SIGNIFICANCE = 0.05
 MARGIN = 0.01
 
 
-class GateError(Exception):
+class GateError(UserError):
     """Nothing can be compared; the message is one sentence that says why."""
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ml.data import DataError, Picture
 from ml.model import normalise
 from ml.recipe import Recipe
+from services.inference import image
 from services.inference.image import PictureError, Resize, decode
 
 # Of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions".
@@ -45,7 +46,9 @@ class Pixels:
             OSError: A picture cannot be read any more, or the cache folder cannot be written.
         """
         self.labels = torch.tensor([p.label for p in pictures])
-        key = hashlib.sha256("".join(p.sha256 for p in pictures).encode()).hexdigest()[:16]
+        # The decoder's own code is part of the key: what another version of it decoded is not what is served.
+        parts = [Path(image.__file__).read_text(), *(p.sha256 for p in pictures)]
+        key = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         path = cache / f"{key}-{side}-{resize}.npy"
         if not path.exists():
             _decode_all(pictures, side, resize, path, name)

@@ -8,24 +8,15 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from ml.errors import UserError
+from ml.recipe import ARCHITECTURES, SLIM
+
 # Mean and standard deviation of ImageNet's pixels, the convention of torchvision's pre-trained weights.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-SLIM = "resnet18_slim"
-TORCHVISION = (
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "convnext_tiny",
-)
-ARCHITECTURES = (*TORCHVISION, SLIM)
 
-
-class ModelError(Exception):
+class ModelError(UserError):
     """The model cannot be built; the message is one sentence that says why."""
 
 

@@ -6,8 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ml.model import ARCHITECTURES
 from services.inference.image import Resize
+
+SLIM = "resnet18_slim"
+TORCHVISION = (
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "convnext_tiny",
+)
+ARCHITECTURES = (*TORCHVISION, SLIM)
 
 
 @dataclass(frozen=True)

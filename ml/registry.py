@@ -12,12 +12,14 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
 
-from ml.data import DataError, Dataset
-from ml.export import write
+from ml import report
+from ml.bundle import write
+from ml.data import Dataset
+from ml.errors import UserError
 from ml.folder import slug
-from ml.gate import GateError, Verdict, gate
+from ml.gate import Verdict, gate
 from ml.scan import collect
-from ml.tracking import DEFAULT_ADDRESS, Failure, TrackingError, connect, reason
+from ml.tracking import DEFAULT_ADDRESS, Failure, connect, reason
 from services.inference.bundle import MANIFEST_FILE, Bundle, BundleError, Manifest, load
 from services.inference.image import PictureError
 
@@ -31,7 +33,7 @@ SERVED = Path("models/champion")
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-class RegistryError(Exception):
+class RegistryError(UserError):
     """The registry cannot do what was asked; the message is one sentence that says why."""
 
 
@@ -175,7 +177,9 @@ def _fetch_command(client: MlflowClient, options: argparse.Namespace) -> int:
     name = options.name or _only_name(client)
     bundle = fetch(client, name, options.alias)
     if bundle is None:
-        raise RegistryError(f"{name} has no {options.alias}: train one, or see `python -m ml.registry list`.")
+        raise RegistryError(
+            f"{name} has no {options.alias}: train one, or see `{report.command('ml.registry', 'list')}`."
+        )
     write(options.to, bundle)
     print(f"{name} {bundle.manifest.version} ({options.alias}) is in {options.to}, hash checked.")
     return 0
@@ -192,7 +196,7 @@ def _gate_command(client: MlflowClient, options: argparse.Namespace) -> int:
     if not verdict.promoted:
         return 1
     promote(client, name, version.version)
-    print(f"Serve it: python -m ml.registry fetch champion --name {name} --to {options.champion}")
+    print(f"Serve it: {report.command('ml.registry', 'fetch', CHAMPION, '--name', name, '--to', options.champion)}")
     return 0
 
 
@@ -229,16 +233,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gating = commands.add_parser("gate", help="make the challenger champion if it is no worse")
     gating.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
     gating.add_argument("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
-    text = f"the served bundle, compared with while MLflow has no champion [{SERVED}]"
+    text = f"the served bundle, which must not be better either [{SERVED}]"
     gating.add_argument("--champion", type=Path, default=SERVED, metavar="FOLDER", help=text)
     gating.set_defaults(command=_gate_command)
-    for command in (fetching, gating):
-        command.add_argument("--name", help="the registered model [the only one, or the data set's name]")
+    for naming in (fetching, gating):
+        naming.add_argument("--name", help="the registered model [the only one, or the data set's name]")
     commands.add_parser("list", help="all versions, with their aliases").set_defaults(command=_list_command)
     options = parser.parse_args(arguments)
     try:
         return int(options.command(connect(options.tracking_uri), options))
-    except (TrackingError, RegistryError, GateError, BundleError, DataError, PictureError) as error:
+    except (UserError, BundleError, PictureError) as error:
         print(error, file=sys.stderr)
         return 2
     except Failure as error:

@@ -1,6 +1,8 @@
 """What a scan found, for people: counts by split and class, and every file that was left out."""
 
 import csv
+import shlex
+import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,8 +13,13 @@ from ml.dataset import DataError, Dataset, Problem
 SHOWN_PROBLEMS = 10
 
 
-def describe(dataset: Dataset) -> str:
-    """Lay a data set out as tables: its counts, and the files that were left out, by name."""
+def describe(dataset: Dataset, all_of_them: str) -> str:
+    """Lay a data set out as tables: its counts, and the files that were left out, by name.
+
+    Args:
+        dataset: What was scanned.
+        all_of_them: Says where the files are listed that do not fit on the screen.
+    """
     counts = dataset.counts()
     counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
     rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
@@ -21,7 +28,7 @@ def describe(dataset: Dataset) -> str:
         _table([["", *dataset.classes, "all"], *rows]),
     ]
     if dataset.problems:
-        parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset)], right=False))
+        parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset, all_of_them)], right=False))
     return "\n\n".join([*parts, f"fingerprint {dataset.fingerprint}"])
 
 
@@ -41,13 +48,13 @@ def write(path: Path, problems: Sequence[Problem]) -> None:
         raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
 
 
-def _problem_rows(dataset: Dataset) -> list[list[str]]:
+def _problem_rows(dataset: Dataset, all_of_them: str) -> list[list[str]]:
     rows = []
     for reason, group in groupby(sorted(dataset.problems, key=lambda p: p.reason), key=lambda p: p.reason):
         problems = list(group)
         rows += [[reason, str(problem.path), problem.detail] for problem in problems[:SHOWN_PROBLEMS]]
         if len(problems) > SHOWN_PROBLEMS:
-            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", "--report FILE lists them all"])
+            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", all_of_them])
     return rows
 
 
@@ -72,3 +79,10 @@ def _table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
 def printable(text: str) -> str:
     """Give text without what would upset a terminal: file names may hold line breaks and escapes."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def command(module: str, *arguments: object) -> str:
+    """Give a command of this project as it can be typed here, with the very Python that runs now."""
+    python = Path(sys.executable)
+    here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return shlex.join([str(here), "-m", module, *map(str, arguments)])

@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
+from ml.errors import UserError
+
 STATE_FILE = "tracking.json"
 DEFAULT_ADDRESS = "http://127.0.0.1:5000"
 LONGEST_NAME = 250  # of a metric, in MLflow
@@ -29,7 +31,7 @@ Failure = (MlflowException, requests.RequestException, OSError)
 Silence = (requests.ConnectionError, requests.Timeout)
 
 
-class TrackingError(Exception):
+class TrackingError(UserError):
     """MLflow cannot be used; the message is one sentence that says why and what to do."""
 
 

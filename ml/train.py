@@ -1,179 +1,34 @@
-"""One command from a folder of photos to a tracked, gated bundle."""
+"""The command that goes from a folder of photos to a tracked, gated bundle."""
 
 import argparse
-import platform
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from mlflow import MlflowClient
-
-from ml import checkpoint, export, registry, report
-from ml import recipe as recipes
-from ml.checkpoint import CHECKPOINT, CheckpointError
-from ml.data import DataError, Dataset, scan
-from ml.device import DEVICES, DeviceError, choose_device, mixed_precision
-from ml.export import ExportError
-from ml.finish import finish
-from ml.fit import Epoch, FitError, fit
-from ml.folder import slug
-from ml.gate import GateError
-from ml.loader import Pixels
-from ml.model import ModelError, build, describe_weights
-from ml.recipe import Recipe
-from ml.registry import RegistryError
-from ml.tracking import DEFAULT_ADDRESS, STATE_FILE, Tracker, TrackingError, connect
-from services.inference.bundle import BundleError, Training
+from ml import recipe, registry
+from ml.errors import UserError
+from ml.tracking import DEFAULT_ADDRESS, connect
+from services.inference.bundle import BundleError
 from services.inference.image import PictureError
-
-CODE = Path(__file__).resolve().parent
-RUNS = Path("runs")
-# Training pictures are kept larger than the network takes, so that a random crop still has its resolution.
-CACHE_MARGIN = 1.25
-
-# Each is one sentence for the person at the keyboard; anything else is a bug, and shows where it happened.
-Failures = (
-    *(DataError, PictureError, ModelError, DeviceError, CheckpointError, FitError, ExportError),
-    *(BundleError, TrackingError, RegistryError, GateError, OSError),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train on a folder of pictures, log to MLflow, export a bundle and put it through the gate."""
+    options = _parser().parse_args(arguments)
     try:
-        return run(_parser().parse_args(arguments))
-    except Failures as error:
+        # First, because it fails fast: an hour of training that cannot be logged is worse than a late start.
+        client = connect(options.tracking_uri)
+        # Only now: PyTorch takes seconds to import.
+        from ml import pipeline
+
+        return pipeline.run(client, options)
+    except (UserError, BundleError, PictureError, OSError) as error:
+        # One sentence for the person at the keyboard; anything else is a bug, and shows where it happened.
         print(f"\n{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped; nothing was exported. Where an epoch was done, --resume goes on from it.", file=sys.stderr)
         return 130
-
-
-def run(options: argparse.Namespace) -> int:
-    """Carry out a parsed command.
-
-    Returns:
-        0 if a sound bundle came of it, promoted or not; 1 if MLflow was lost, so that the gate is still to come.
-    """
-    # First, because it fails fast: an hour of training that cannot be logged is worse than a late start.
-    client = connect(options.tracking_uri)
-    commit = _git_commit()  # now: somebody may go on working while it trains
-    data = scan(options.data, exclude=options.exclude)
-    print(report.describe(data))
-    champion = options.champion or registry.SERVED
-    served = registry.served_bundle(champion, data)
-    folder = _folder(options, data)
-    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
-    recipe = recipes.from_options(options, data.fingerprint, earlier)
-    if earlier:
-        checkpoint.read(folder / CHECKPOINT, recipe)
-    device = choose_device(options.device)
-    torch.manual_seed(recipe.seed)
-    network = build(recipe.architecture, len(data.classes), recipe.weights)
-    initial_weights = describe_weights(recipe.weights)
-    print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
-    tracker = _tracker(client, folder, recipe, data, device, options, commit)
-    try:
-        training, validation = _pixels(data, recipe, options.cache)
-        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
-        print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
-        origin = Training(
-            run_id=tracker.run_id,
-            git_commit=commit,
-            architecture=recipe.architecture,
-            initial_weights=initial_weights,
-            epochs=0,
-            seed=recipe.seed,
-        )
-        bundle = finish(network, fitted, validation, data, recipe, origin, tracker, folder)
-    except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    unsent = tracker.finish()
-    if unsent:
-        lost = "\n  ".join(unsent)
-        gate = f"gate --data {options.data}" + (f" --exclude {options.exclude}" if options.exclude else "")
-        print(
-            f"\nNot all could be sent to MLflow; it is kept:\n  {lost}\nThe bundle is in "
-            f"{folder / registry.BUNDLE_FOLDER}. When MLflow is well:\n  python -m ml.tracking {folder}\n"
-            f"  python -m ml.registry register {folder}\n  python -m ml.registry {gate}",
-            file=sys.stderr,
-        )
-        return 1
-    verdict = registry.submit(client, bundle, tracker.run_id, data, served)
-    print(f"\nGate:\n{verdict.table()}")
-    if verdict.promoted and data.synthetic and not options.champion:
-        print(f"\nTrained on drawn pictures: {champion} stays as it is (--champion {champion} would replace it).")
-    elif verdict.promoted:
-        export.write(champion, bundle)
-        print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
-    return 0
-
-
-def _folder(options: argparse.Namespace, data: Dataset) -> Path:
-    if options.resume:
-        return Path(options.resume)
-    folder = Path(options.out or RUNS / f"{slug(data.name)}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    if (folder / STATE_FILE).exists():
-        raise DataError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another --out.")
-    return folder
-
-
-def _tracker(
-    client: MlflowClient,
-    folder: Path,
-    recipe: Recipe,
-    data: Dataset,
-    device: torch.device,
-    options: argparse.Namespace,
-    commit: str | None,
-) -> Tracker:
-    if options.resume:
-        tracker = Tracker.reopen(client, folder)
-        tracker.status("RUNNING")
-        return tracker
-    folder.mkdir(parents=True, exist_ok=True)
-    tags = {
-        "dataset": data.name,
-        "synthetic": str(data.synthetic).lower(),
-        "git_commit": commit or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
-    }
-    tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
-    counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
-    report.write(folder / "left_out.csv", data.problems)
-    tracker.file(folder / "left_out.csv", to="data")
-    tracker.parameters(asdict(recipe) | counts | {"classes": ", ".join(data.classes), "device": str(device)})
-    return tracker
-
-
-def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
-    side = round(recipe.size * CACHE_MARGIN)
-    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
-    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
-
-
-def _log_to(tracker: Tracker) -> Callable[[Epoch], None]:
-    def log(epoch: Epoch) -> None:
-        values = asdict(epoch)
-        tracker.metrics(values, step=values.pop("epoch"))
-
-    return log
-
-
-def _git_commit() -> str | None:
-    """The commit this code is at, marked ``-dirty`` if it was changed since; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        result = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,11 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--out", type=Path, help="the run's folder [runs/<data set>-<time>]")
     folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     add("--champion", type=Path, help=f"folder of the served bundle, replaced if the gate opens [{registry.SERVED}]")
-    add("--cache", type=Path, default=RUNS / "cache", help=f"folder for decoded pictures [{RUNS / 'cache'}]")
-    add("--device", default="auto", choices=("auto", *DEVICES), help="where to compute [the best there is]")
+    add("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded pictures [%(default)s]")
+    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="where to compute [the best there is]")
     add("--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else {DEFAULT_ADDRESS}]")
     add("--experiment", help="MLflow experiment [the data set's name]")
-    recipes.add_arguments(parser)
+    recipe.add_arguments(parser)
     return parser
 
 

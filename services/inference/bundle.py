@@ -39,6 +39,7 @@ class Training(_Section):
     initial_weights: str = Field(description="scratch, imagenet, or the file's name and SHA-256")
     epochs: int
     seed: int
+    recipe: dict[str, str | int | float] = Field(default_factory=dict, description="settings of ml.train")
 
 
 class Dataset(_Section):

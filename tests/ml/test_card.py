@@ -1,6 +1,9 @@
 """The model card says what the manifest says."""
 
+from dataclasses import asdict
+
 from ml.card import render
+from ml.recipe import Recipe
 from services.inference.bundle import load
 from tests import bundles
 
@@ -40,3 +43,19 @@ def test_photographs_from_an_address_with_files_left_out(tmp_path):
     assert "| test | 1,200 | 2 | 3 |" in text
     assert "Left out: 1,480 duplicate, 2 empty." in text
     assert "not for real use" not in text
+
+
+def test_the_card_says_how_to_train_it_again(tmp_path):
+    training = {
+        "run_id": "r",
+        "git_commit": "c",
+        "architecture": "resnet18_slim",
+        "initial_weights": "scratch",
+        "epochs": 3,
+        "seed": 0,
+        "recipe": asdict(Recipe(architecture="resnet18_slim", train_size=96)),
+    }
+    text = card(tmp_path, training=training)
+    assert 'make train DATA=<the pictures> ARGS="--architecture resnet18_slim --train-size 96"\n' in text
+    assert "--exclude" not in text
+    assert "make train" not in card(tmp_path)

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from ml import registry
+from ml.bundle import write
 from ml.data import Dataset, scan
-from ml.export import write
 from ml.registry import CHALLENGER, CHAMPION, RegistryError, fetch, main, promote, register, served_bundle, submit
 from ml.tracking import Tracker, connect
 from services.inference.bundle import Bundle, BundleError, load

@@ -209,7 +209,7 @@ def test_mlflow_lost_in_the_middle(options, mlflow_address, tmp_path, capsys):
     err = capsys.readouterr().err
     for named in ("metrics of step 1 (", "metrics of step 3", "file plots", "model model", "status"):
         assert f"\n  {named}" in err
-    commands = re.findall(r"^  python -m (ml\.\w+) (.+)$", err, re.MULTILINE)
+    commands = re.findall(r"^  \S*python\S* -m (ml\.\w+) (.+)$", err, re.MULTILINE)
     assert [name for name, _ in commands] == ["ml.tracking", "ml.registry", "ml.registry"]
     # A process of its own, for mlflow remembers in this one where the run's artifacts went.
     sending = [sys.executable, "-m", "ml.tracking", "run", "--tracking-uri", mlflow_address]

@@ -1,0 +1,34 @@
+"""Writing bundles, without PyTorch."""
+
+import os
+from pathlib import Path
+
+from ml.card import CARD_FILE, render
+from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle
+
+
+def write(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle so that a reader never takes a half-written one for whole.
+
+    The model card is written beside the two. Each file appears complete, the manifest last; between the two the
+    manifest's hash does not match the model, which every reader refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_file(folder / MODEL_FILE, bundle.model)
+    if bundle.manifest.metrics:
+        _write_file(folder / CARD_FILE, render(bundle.manifest).encode())
+    else:
+        (folder / CARD_FILE).unlink(missing_ok=True)
+    _write_file(folder / MANIFEST_FILE, (bundle.manifest.model_dump_json(indent=2) + "\n").encode())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+"""From a folder of photos to a tracked, gated bundle: the steps, one after the other."""
+
+import argparse
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from mlflow import MlflowClient
+
+from ml import checkpoint, registry, report
+from ml import recipe as recipes
+from ml.bundle import write
+from ml.checkpoint import CHECKPOINT
+from ml.data import DataError, Dataset, scan
+from ml.device import choose_device, mixed_precision
+from ml.finish import finish
+from ml.fit import Epoch, fit
+from ml.folder import slug
+from ml.loader import Pixels
+from ml.model import build, describe_weights
+from ml.recipe import Recipe
+from ml.tracking import STATE_FILE, Tracker
+from services.inference.bundle import MANIFEST_FILE, Training
+
+CODE = Path(__file__).resolve().parent
+RUNS = Path("runs")
+LEFT_OUT = "left_out.csv"
+# Training pictures are kept larger than the network takes, so that a random crop still has its resolution.
+CACHE_MARGIN = 1.25
+
+
+def run(client: MlflowClient, options: argparse.Namespace) -> int:
+    """Go from a folder to a gated bundle, as the options of ``ml.train`` say.
+
+    Returns:
+        0 if a sound bundle came of it, promoted or not; 1 if MLflow was lost, so that the gate is still to come.
+    """
+    commit = _git_commit()  # now: somebody may go on working while it trains
+    data = scan(options.data, exclude=options.exclude)
+    champion = options.champion or registry.SERVED
+    served = registry.served_bundle(champion, data)
+    folder = _folder(options, data)
+    print(report.describe(data, f"{folder / LEFT_OUT} lists them all"))
+    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
+    recipe = recipes.from_options(options, data.fingerprint, earlier)
+    if earlier:
+        checkpoint.read(folder / CHECKPOINT, recipe)
+    device = choose_device(options.device)
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.architecture, len(data.classes), recipe.weights)
+    initial_weights = describe_weights(recipe.weights)
+    print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
+    tracker = _tracker(client, folder, recipe, data, device, options, commit)
+    try:
+        training, validation = _pixels(data, recipe, options.cache)
+        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
+        print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
+        origin = Training(
+            run_id=tracker.run_id,
+            git_commit=commit,
+            architecture=recipe.architecture,
+            initial_weights=initial_weights,
+            epochs=0,
+            seed=recipe.seed,
+            recipe={k: v for k, v in asdict(recipe).items() if k not in ("data_fingerprint", "weights")},
+        )
+        bundle = finish(network, fitted, validation, data, recipe, origin, tracker, folder)
+    except BaseException as error:
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    unsent = tracker.finish()
+    if unsent:
+        lost = "\n  ".join(unsent)
+        exclude = ["--exclude", options.exclude] if options.exclude else []
+        print(
+            f"\nNot all could be sent to MLflow; it is kept:\n  {lost}\nThe bundle is in "
+            f"{folder / registry.BUNDLE_FOLDER}. When MLflow is well:\n  {report.command('ml.tracking', folder)}\n"
+            f"  {report.command('ml.registry', 'register', folder)}\n"
+            f"  {report.command('ml.registry', 'gate', '--data', options.data, *exclude)}",
+            file=sys.stderr,
+        )
+        return 1
+    verdict = registry.submit(client, bundle, tracker.run_id, data, served)
+    print(f"\nGate:\n{verdict.table()}")
+    if verdict.promoted and data.synthetic and not options.champion:
+        print(f"\nTrained on drawn pictures: {champion} stays as it is (--champion {champion} would replace it).")
+    elif verdict.promoted:
+        if served is None and (champion / MANIFEST_FILE).exists():
+            print(f"\n{champion} held a model of other classes; `git checkout {champion}` brings it back.")
+        write(champion, bundle)
+        print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
+    return 0
+
+
+def _folder(options: argparse.Namespace, data: Dataset) -> Path:
+    if options.resume:
+        return Path(options.resume)
+    folder = Path(options.out or RUNS / f"{slug(data.name)}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    if (folder / STATE_FILE).exists():
+        raise DataError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another --out.")
+    return folder
+
+
+def _tracker(
+    client: MlflowClient,
+    folder: Path,
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    options: argparse.Namespace,
+    commit: str | None,
+) -> Tracker:
+    if options.resume:
+        tracker = Tracker.reopen(client, folder)
+        tracker.status("RUNNING")
+        return tracker
+    folder.mkdir(parents=True, exist_ok=True)
+    tags = {
+        "dataset": data.name,
+        "synthetic": str(data.synthetic).lower(),
+        "git_commit": commit or "unknown",
+        "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
+    }
+    tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
+    counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
+    report.write(folder / LEFT_OUT, data.problems)
+    tracker.file(folder / LEFT_OUT, to="data")
+    tracker.parameters(asdict(recipe) | counts | {"classes": ", ".join(data.classes), "device": str(device)})
+    return tracker
+
+
+def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
+    side = round(recipe.size * CACHE_MARGIN)
+    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
+    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
+
+
+def _log_to(tracker: Tracker) -> Callable[[Epoch], None]:
+    def log(epoch: Epoch) -> None:
+        values = asdict(epoch)
+        tracker.metrics(values, step=values.pop("epoch"))
+
+    return log
+
+
+def _git_commit() -> str | None:
+    """The commit this code is at, marked ``-dirty`` if it was changed since; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
