@@ -12,6 +12,7 @@ from services.inference import settings
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+MADE_VARIABLE = "INFERENCE_METRICS_MADE"  # which process made a folder, and which
 
 try:
     _settings = settings.load()
@@ -19,10 +20,13 @@ except settings.SettingsError as error:
     # Here and not in a worker: gunicorn would show a traceback, and start the worker again.
     sys.exit(str(error))
 
+# A reload (SIGHUP) runs this file again in the same process, an upgrade (SIGUSR2) in a new one that inherits the folder.
+_maker, _, _made = os.environ.get(MADE_VARIABLE, "").partition(" ")
+_makes_metrics_folder = os.environ.get(METRICS_VARIABLE, "").strip() in ("", _made)
 # Before any import of prometheus_client, which otherwise counts each worker for itself.
-_made_metrics_folder = METRICS_VARIABLE not in os.environ
-if _made_metrics_folder:
+if _makes_metrics_folder and _maker != str(os.getpid()):
     os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="inference-metrics-")
+    os.environ[MADE_VARIABLE] = f"{os.getpid()} {os.environ[METRICS_VARIABLE]}"
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
@@ -53,10 +57,9 @@ logconfig_dict: dict[str, Any] = {
 
 def on_starting(server: Any) -> None:
     """Forget the counts of an earlier start: a container's volume outlives its container."""
-    folder = Path(os.environ[METRICS_VARIABLE])
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
+    for file in Path(os.environ[METRICS_VARIABLE]).iterdir():
+        if settings.METRICS_FILE.fullmatch(file.name):  # whoever gives a folder may have more in it
+            file.unlink()
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -80,5 +83,5 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Leave nothing behind."""
-    if _made_metrics_folder:
+    if _makes_metrics_folder:
         shutil.rmtree(os.environ[METRICS_VARIABLE], ignore_errors=True)

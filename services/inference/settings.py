@@ -1,7 +1,9 @@
 """The settings: environment variables, read and checked once at the start."""
 
 import os
+import re
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +13,7 @@ from services.inference import cpus
 from services.inference.image import MAX_PIXELS
 
 MAX_DEFAULT_WORKERS = 8
+METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -38,6 +41,23 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
         return text.lower()
 
     return parse
+
+
+def _folder(name: str, text: str) -> Path:
+    folder = Path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        # prometheus_client reads every .db file as one of its own, and each scrape would fail.
+        strange = sorted(file.name for file in folder.glob("*.db") if not METRICS_FILE.fullmatch(file.name))
+    except OSError as error:
+        raise SettingsError(
+            f"{name} is {text!r}, but must be a folder that can be written to ({error.strerror})."
+        ) from None
+    if strange:
+        raise SettingsError(f"{name} is {text!r}, but must be a folder of its own: this one holds {strange[0]}.")
+    return folder
 
 
 def _path(name: str, text: str) -> Path:
@@ -91,6 +111,10 @@ class Settings:
     )
     graceful_timeout: int = field(
         default=10, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
+    )
+    prometheus_multiproc_dir: Path | None = field(
+        default_factory=lambda: None,
+        metadata=_setting(_folder, "folder for the counts of all workers; by default a new one, removed at the end"),
     )
     log_level: str = field(
         default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")

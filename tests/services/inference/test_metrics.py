@@ -10,7 +10,7 @@ import requests
 
 from tests import pictures
 from tests.pictures import BLUE, GREEN, RED
-from tests.services.inference.serving import service
+from tests.services.inference.serving import service, start_error
 
 
 @pytest.fixture
@@ -101,6 +101,43 @@ def test_a_given_folder_is_emptied_of_old_counts_and_of_nothing_else(bundle, tmp
             running.predict(pictures.plain(RED))
             assert running.metric("predictions_total", label="red") == 1
     assert (folder / "mine.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "counter_x.db"])
+def test_a_folder_with_a_database_of_others_is_refused_and_left_as_it_is(tmp_path, name):
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    for file in (name, "counter_1.db"):
+        (folder / file).write_text("keep")
+    status, said = start_error(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(folder))
+    assert status not in (0, None)
+    assert said.startswith("PROMETHEUS_MULTIPROC_DIR is ")
+    assert said.endswith(f"this one holds {name}.\n")
+    assert [(folder / file).read_text() for file in (name, "counter_1.db")] == ["keep", "keep"]
+
+
+def test_an_empty_folder_variable_is_not_the_current_folder(bundle, tmp_path):
+    made = tmp_path / "tmp"
+    made.mkdir()
+    with service(tmp_path, MODEL_DIR=bundle, PROMETHEUS_MULTIPROC_DIR="", TMPDIR=made) as running:
+        running.wait_for_workers()
+        assert list(made.glob("inference-metrics-*/counter_*.db"))
+
+
+def test_counts_and_their_folder_survive_a_reload_and_no_folder_is_left(bundle, tmp_path):
+    made = tmp_path / "tmp"
+    made.mkdir()
+    with service(tmp_path, MODEL_DIR=bundle, TMPDIR=made) as running:
+        running.wait_for_workers()
+        running.predict(pictures.plain(RED))
+        before = set(running.workers())
+        running.process.send_signal(signal.SIGHUP)
+        while before & set(running.workers()):
+            time.sleep(0.05)
+        running.wait_for_workers()
+        assert running.metric("predictions_total", label="red") == 1
+    assert running.process.returncode == 0
+    assert not list(made.iterdir())
 
 
 def test_a_scrape_waits_for_a_worker_that_is_just_starting(bundle, tmp_path):

@@ -24,11 +24,11 @@ def test_an_empty_variable_is_an_unset_one():
     assert settings.load({"PORT": " ", "LOG_LEVEL": ""}) == settings.load({})
 
 
-def test_every_setting_is_read():
+def test_every_setting_is_read(tmp_path):
     given = {
         **{"HOST": "::", "PORT": "81", "WORKERS": "3", "THREADS": "5", "MAX_IN_FLIGHT": "4", "MODEL_DIR": "/m"},
         **{"MAX_UPLOAD_BYTES": "1000", "MAX_PIXELS": "2000", "MAX_PICTURES": "6", "UPLOAD_TIMEOUT": "7"},
-        **{"GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG"},
+        **{"GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new")},
     }
     assert {name.upper(): str(value) for name, value in vars(settings.load(given)).items()} == {
         **given,
@@ -47,6 +47,7 @@ def test_every_setting_is_read():
         ("MAX_PIXELS", "-1", "1 to"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("HOST", "not a host", "127.0.0.1"),
+        ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics", "written to"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_right(name, value, right):
@@ -60,7 +61,11 @@ def test_as_many_places_as_threads_would_silence_health():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("WORKERS", "many"), ("MAX_IN_FLIGHT", "255"), ("PORT", "0"), ("HOST", "256.1.1.1")]
+    ("name", "value"),
+    [
+        *[("WORKERS", "many"), ("MAX_IN_FLIGHT", "255"), ("PORT", "0"), ("HOST", "256.1.1.1")],
+        *[("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics")],
+    ],
 )
 def test_gunicorn_ends_at_once_with_one_sentence(tmp_path, name, value):
     status, said = start_error(tmp_path, **{name: value})
