@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from scripts.up import everything, only
+from scripts.up import everything, only, proxies
 from scripts.up.settings import HELP, SettingsError, from_environment
 from scripts.up.signals import Signals
 
@@ -27,6 +27,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    proxies.bypass_for_this_machine()
     signals = Signals()
     if arguments.only:
         return only.run(settings, signals, arguments.command)

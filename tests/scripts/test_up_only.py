@@ -60,6 +60,15 @@ def test_ctrl_c_reaches_the_command_once_and_mlflow_ends_after_it(tmp_path):
     assert processes_of(tmp_path) == []
 
 
+def test_a_proxy_of_the_company_is_not_asked_for_this_machine(tmp_path, mlflow_address):
+    nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    env = environment(tmp_path, MLFLOW_PORT=mlflow_address.rpartition(":")[2], NO_PROXY="example.com", **nowhere)
+    code = "import os\nprint(os.environ['NO_PROXY'], os.environ['no_proxy'])" + TRACK
+    with only_mlflow(tmp_path, env, code) as up:
+        assert up.process.wait(60) == 7
+        assert "example.com,127.0.0.1,localhost example.com,127.0.0.1,localhost\n" in up.printed
+
+
 @pytest.mark.parametrize("by", ["port", "variable"])
 def test_a_server_that_is_up_is_used_and_left_running(tmp_path, mlflow_address, by):
     port = mlflow_address.rpartition(":")[2]
