@@ -14,7 +14,7 @@ import requests
 
 from ml.data import Dataset, scan
 from ml.tracking import connect
-from scripts.up import ports, services
+from scripts.up import ports, proxies, services
 from scripts.up.settings import ROOT, Settings
 from scripts.up.signals import Signals
 from scripts.up.supervisor import FailedError, Supervisor, say
@@ -45,6 +45,7 @@ class Demo:
         """Use ``run``."""
         self.folder, self.supervisor, self.signals = folder, supervisor, signals
         self.settings = Settings(
+            host="127.0.0.1",
             port=ports.free(),
             mlflow_port=ports.free(),
             mlflow_host="127.0.0.1",
@@ -154,6 +155,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def main() -> int:
     """Run the demo; 0 if the loop closed."""
+    proxies.bypass_for_this_machine()
     signals = Signals()
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         # PyTorch leaves caches in the system's temporary folder; in this one they go with the rest.

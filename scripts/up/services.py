@@ -62,6 +62,7 @@ def inference(settings: Settings) -> Service:
             "services.inference.app:create_app()",
         ],
         environment={
+            "HOST": settings.host,
             "PORT": str(settings.port),
             "MODEL_DIR": str(settings.model_dir),
             # Wiped by gunicorn at its start; in /tmp a killed one would leave its numbers behind.

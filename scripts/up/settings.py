@@ -7,10 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"PORT": 8000, "MLFLOW_PORT": 5000, "PROMETHEUS_PORT": 9090}
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 HELP = """\
 settings (environment variables):
   PORT              the service; default: 8000
+  HOST              address it listens on: 127.0.0.1 (default), or 0.0.0.0 or :: for the network too; others are not
+                    heeded, because some shells set HOST to the machine's name
   MLFLOW_PORT       the MLflow server; default: 5000
   MLFLOW_HOST       address it listens on; default: 127.0.0.1. It has no password: with 0.0.0.0 the pods of a
                     minikube on Linux reach it, and so does everybody on the same network
@@ -30,6 +33,7 @@ class SettingsError(Exception):
 class Settings:
     """Where things listen and live."""
 
+    host: str
     port: int
     mlflow_port: int
     mlflow_host: str
@@ -74,7 +78,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         seconds = 0
     if not 0 < seconds < float("inf"):
         raise SettingsError(f"MONITOR_INTERVAL is {interval!r}, but must be a number of seconds above 0.")
+    host = environment.get("HOST", "")
     return Settings(
+        host=host if host in EVERYWHERE else "127.0.0.1",
         port=ports["PORT"],
         mlflow_port=ports["MLFLOW_PORT"],
         mlflow_host=environment.get("MLFLOW_HOST") or "127.0.0.1",

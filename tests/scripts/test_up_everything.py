@@ -12,6 +12,8 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
+from scripts.up import services
+from scripts.up.settings import from_environment
 from tests import bundles
 from tests.scripts.launching import environment, launched, processes_of
 
@@ -118,8 +120,17 @@ def test_ended_while_it_starts_it_leaves_nothing(tmp_path, number):
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"), [("", "127.0.0.1"), ("my-laptop", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::", "::")]
+)
+def test_the_service_listens_where_the_launcher_can_ask_it(given, taken):
+    part = services.inference(from_environment({"HOST": given}))
+    assert part.environment["HOST"] == taken
+
+
 def test_without_a_model_it_is_up_and_says_so(tmp_path):
-    env = environment(tmp_path)
+    # As csh and some zsh set it; gunicorn alone would listen there, or not at all.
+    env = environment(tmp_path, HOST="my-laptop")
     with launched(tmp_path, env) as up:
         up.wait_for("Ctrl-C stops everything.")
         assert "NO MODEL IS SERVED" in up.printed and "manifest.json" in up.printed
