@@ -20,7 +20,7 @@ except settings.SettingsError as error:
     # Here and not in a worker: gunicorn would show a traceback, and start the worker again.
     sys.exit(str(error))
 
-# A reload (SIGHUP) runs this file again in the same process, an upgrade (SIGUSR2) in a new one that inherits the folder.
+# A reload (SIGHUP) runs this file again in the same process, an upgrade (SIGUSR2) in a new one with the same folder.
 _maker, _, _made = os.environ.get(MADE_VARIABLE, "").partition(" ")
 _makes_metrics_folder = os.environ.get(METRICS_VARIABLE, "").strip() in ("", _made)
 # Before any import of prometheus_client, which otherwise counts each worker for itself.

@@ -66,7 +66,9 @@ def _path(name: str, text: str) -> Path:
 
 def _host(name: str, text: str) -> str:
     try:
-        socket.getaddrinfo(text, None)
+        family, kind, _, _, address = socket.getaddrinfo(text, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.bind(address)
     except OSError:
         raise SettingsError(
             f"{name} is {text!r}, but must be an address of this machine, such as 127.0.0.1 or 0.0.0.0."

@@ -47,6 +47,7 @@ def test_every_setting_is_read(tmp_path):
         ("MAX_PIXELS", "-1", "1 to"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("HOST", "not a host", "127.0.0.1"),
+        ("HOST", "192.0.2.1", "127.0.0.1"),  # an address, but for documentation only: no machine has it
         ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics", "written to"),
     ],
 )
@@ -64,7 +65,7 @@ def test_as_many_places_as_threads_would_silence_health():
     ("name", "value"),
     [
         *[("WORKERS", "many"), ("MAX_IN_FLIGHT", "255"), ("PORT", "0"), ("HOST", "256.1.1.1")],
-        *[("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics")],
+        *[("HOST", "192.0.2.1"), ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics")],
     ],
 )
 def test_gunicorn_ends_at_once_with_one_sentence(tmp_path, name, value):
