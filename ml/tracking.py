@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from ml.errors import UserError
 
 STATE_FILE = "tracking.json"
-DEFAULT_ADDRESS = "http://127.0.0.1:5000"
+DEFAULT_ADDRESS = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT') or 5000}"
 LONGEST_NAME = 250  # of a metric, in MLflow
 
 # MLflow's own patience is minutes; training must neither start late nor stand still when the server is gone.
@@ -237,7 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Send what a finished training run could not send because MLflow was away."""
     parser = argparse.ArgumentParser(prog="python -m ml.tracking", description=main.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/cats-vs-dogs-20260101-120000")
-    parser.add_argument("--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else {DEFAULT_ADDRESS}]")
+    parser.add_argument(
+        "--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else MLFLOW_PORT: {DEFAULT_ADDRESS}]"
+    )
     options = parser.parse_args(arguments)
     try:
         tracker = Tracker.reopen(connect(options.tracking_uri), options.run)

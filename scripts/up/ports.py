@@ -3,7 +3,7 @@
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Container, Sequence
 
 from scripts.up.services import Service
 
@@ -29,14 +29,22 @@ def answers(service: Service) -> bool:
     return page is not None and page[0] == 200
 
 
-def taken(services: Iterable[Service]) -> list[str]:
+def taken(services: Sequence[Service]) -> list[str]:
     """A sentence for every port that another program listens on already."""
+    wanted = {service.port for service in services}
     return [
         f"Port {service.port}, which {service.name} needs, is taken by another program. Stop that one "
-        f"(is a make up or make train still running?), or choose another port: {service.port_setting}={free()}."
+        f"(is a make up or make train still running?), or choose another port: "
+        f"{service.port_setting}={_next(service.port, wanted)}."
         for service in services
         if _listened_on(service.port)
     ]
+
+
+def _next(port: int, wanted: Container[int]) -> int:
+    # The same every time, because people write it down; a port that the system gives changes.
+    above = (other for other in range(port + 1, 2**16) if other not in wanted and not _listened_on(other))
+    return next(above, None) or free()
 
 
 def _listened_on(port: int) -> bool:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
 
+from tests import servers
 from tests.scripts.launching import environment, launched, processes_of
 
 TRACK = """
@@ -77,6 +79,19 @@ def test_a_server_that_is_up_is_used_and_left_running(tmp_path, mlflow_address, 
         assert up.process.wait(60) == 7
         assert f"logged to {mlflow_address}" in up.printed
     assert not (tmp_path / "state" / "logs").exists()
+
+
+def test_the_port_of_make_up_is_where_the_commands_look_too(tmp_path):
+    env = environment(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "ml.registry", "list"],
+        cwd=servers.ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert f"MLflow at http://127.0.0.1:{env['MLFLOW_PORT']} does not answer" in done.stdout + done.stderr
 
 
 def test_a_command_that_does_not_exist_is_named(tmp_path, mlflow_address):
