@@ -24,7 +24,7 @@ need-data:
 	@test -n "$(DATA)" || { echo "Say where the pictures are: make train DATA=<folder with a sub-folder per class>"; exit 2; }
 
 data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
-	@$(BIN)/python -m ml.data download --to data/cats-vs-dogs $(ARGS)
+	@$(BIN)/python -m ml.data download $(ARGS)
 
 demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary folder
 	@$(BIN)/python -m scripts.demo

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_scan)
 
     command = commands.add_parser("download", help="fetch and unpack an archive of pictures")
-    command.add_argument("--to", type=Path, default=Path("data/cats-and-dogs"), help="folder to make (%(default)s)")
+    command.add_argument("--to", type=Path, default=Path("data/cats-vs-dogs"), help="folder to make (%(default)s)")
     command.add_argument("--url", default=CATS_AND_DOGS, help="https:, http: or file: address of a zip (Cats vs Dogs)")
     command.add_argument("--sha256", type=_hash, metavar="HEX", help="refuse an archive with another hash")
     command.add_argument(
