@@ -10,11 +10,23 @@ from scripts.up.bundle_watch import BundleWatch
 from scripts.up.process import Process
 from scripts.up.settings import ROOT, Settings
 from scripts.up.signals import Signals
-from scripts.up.supervisor import TICK, FailedError, Supervisor, say
+from scripts.up.supervisor import TICK, FailedError, Supervisor, say, unusable
+
+WRONG_SETTINGS = 2  # the monitor's exit code
 
 
 def run(settings: Settings, signals: Signals) -> int:
     """Start everything, keep it running, and end it when asked to; returns the exit code."""
+    try:
+        return _run(settings, signals)
+    except FailedError as error:
+        say(f"{error}\nEverything is stopped.")
+    except OSError as error:
+        say(unusable(error))
+    return 1
+
+
+def _run(settings: Settings, signals: Signals) -> int:
     parts = [services.mlflow(settings), services.inference(settings)]
     if prometheus := services.prometheus(settings):
         parts.append(prometheus)
@@ -22,18 +34,14 @@ def run(settings: Settings, signals: Signals) -> int:
         say("\n".join(problems))
         return 1
     logs = settings.state_dir / "logs"
-    try:
-        with Supervisor(logs, signals) as supervisor:
-            say(f"Starting {', '.join(part.name for part in parts)}; logs in {_short(logs)}")
-            for part in parts:
-                supervisor.start(part)
-            if supervisor.wait_until_up():
-                say(_table(settings, parts))
-                _watch(settings, signals, supervisor, Monitor(settings, logs))
-            say("\nStopping …")
-    except FailedError as error:
-        say(f"{error}\nEverything is stopped.")
-        return 1
+    with Supervisor(logs, signals) as supervisor:
+        say(f"Starting {', '.join(part.name for part in parts)}; logs in {_short(logs)}")
+        for part in parts:
+            supervisor.start(part)
+        if supervisor.wait_until_up():
+            say(_table(settings, parts))
+            _watch(settings, signals, supervisor, Monitor(settings, logs))
+        say("\nStopping …")
     say("Everything is stopped.")
     return 0
 
@@ -56,8 +64,7 @@ class Monitor:
         if process and (code := process.exit_code()) is not None:
             self._process = None
             if code != self._code:
-                verdict = "the service is healthy" if code == 0 else f"something is wrong (exit code {code})"
-                say(f"monitor: {verdict}; {_short(process.log)}")
+                say(f"monitor: {_verdict(code, process)}; {_short(process.log)}")
             self._code = code
         if not self._process and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._interval
@@ -67,6 +74,12 @@ class Monitor:
         """End a check that is under way; its result is on the disk or was never one."""
         if self._process:
             self._process.kill_group()
+
+
+def _verdict(code: int, process: Process) -> str:
+    if code == WRONG_SETTINGS:
+        return f"nothing was checked (exit code {code}): {process.tail().splitlines()[-1].strip()}"
+    return "the service is healthy" if code == 0 else f"something is wrong (exit code {code})"
 
 
 def _watch(settings: Settings, signals: Signals, supervisor: Supervisor, monitor: Monitor) -> None:

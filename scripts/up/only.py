@@ -7,7 +7,7 @@ import time
 from scripts.up import ports, services
 from scripts.up.settings import Settings
 from scripts.up.signals import Signals
-from scripts.up.supervisor import TICK, FailedError, Supervisor, say
+from scripts.up.supervisor import TICK, FailedError, Supervisor, say, unusable
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 
@@ -26,6 +26,16 @@ def run(settings: Settings, signals: Signals, command: list[str]) -> int:
     if command and os.environ.get(TRACKING_URI):
         say(f"MLflow is at {os.environ[TRACKING_URI]} ({TRACKING_URI} is set).")
         return _command(command, os.environ[TRACKING_URI], signals)
+    try:
+        return _with_mlflow(settings, signals, command)
+    except FailedError as error:
+        say(str(error))
+    except OSError as error:
+        say(unusable(error))
+    return 1
+
+
+def _with_mlflow(settings: Settings, signals: Signals, command: list[str]) -> int:
     mlflow = services.mlflow(settings)
     if command and _is_mlflow(settings):
         say(f"MLflow is up already: {mlflow.address}")
@@ -33,22 +43,18 @@ def run(settings: Settings, signals: Signals, command: list[str]) -> int:
     if problems := ports.taken([mlflow]):
         say("\n".join(problems))
         return 1
-    try:
-        with Supervisor(settings.state_dir / "logs", signals) as supervisor:
-            say(f"Starting MLflow at {mlflow.address}")
-            supervisor.start(mlflow)
-            if not supervisor.wait_until_up():
-                return 128 + signals.received[0]
-            if command:
-                return _command(command, mlflow.address, signals)
-            say("Ctrl-C stops it.")
-            while not signals.received:
-                supervisor.revive()
-                time.sleep(TICK)
-            return 0
-    except FailedError as error:
-        say(str(error))
-        return 1
+    with Supervisor(settings.state_dir / "logs", signals) as supervisor:
+        say(f"Starting MLflow at {mlflow.address}")
+        supervisor.start(mlflow)
+        if not supervisor.wait_until_up():
+            return 128 + signals.received[0]
+        if command:
+            return _command(command, mlflow.address, signals)
+        say("Ctrl-C stops it.")
+        while not signals.received:
+            supervisor.revive()
+            time.sleep(TICK)
+        return 0
 
 
 def _is_mlflow(settings: Settings) -> bool:

@@ -28,6 +28,12 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def unusable(error: OSError) -> str:
+    """A sentence for a file or folder of the state that cannot be made or written."""
+    what = error.filename or "The state folder"
+    return f"{what} cannot be used ({error.strerror}): set STATE_DIR to a folder that you may write to."
+
+
 class Supervisor:
     """The processes of one run of the launcher; as a context it ends them."""
 

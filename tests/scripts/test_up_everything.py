@@ -164,6 +164,21 @@ def test_a_part_that_dies_at_the_start_shows_its_last_words_and_ends_all(tmp_pat
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("arguments", [(), ("--only", "mlflow"), ("--only", "mlflow", "--", "true")])
+def test_a_state_folder_that_cannot_be_written_is_one_sentence(tmp_path, arguments):
+    (tmp_path / "state").write_text("in the way, even of root")
+    with launched(tmp_path, environment(tmp_path), *arguments) as up:
+        assert up.process.wait(30) == 1
+        assert "cannot be used (Not a directory): set STATE_DIR to" in up.printed
+        assert len(up.printed.splitlines()) == 1
+
+
+def test_a_wrong_setting_of_the_monitor_is_shown(tmp_path):
+    with launched(tmp_path, environment(tmp_path, MIN_ACCURACY="95")) as up:
+        up.wait_for("monitor: nothing was checked (exit code 2): MIN_ACCURACY='95': ")
+        assert up.end() == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
