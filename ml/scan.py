@@ -92,7 +92,8 @@ def _class_folders(folder: Path) -> tuple[Path, dict[str, Path]]:
     """The folder of classes, and the folders by class name, sorted."""
     if folder.is_file():
         raise DataError(
-            f"{folder} is a file: give the folder it unpacks to (python -m ml.data download --url file:… unpacks one)."
+            f"{folder} is a file: give the folder it unpacks to "
+            "(.venv/bin/python -m ml.data download --url file:… unpacks one)."
         )
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: give one that holds a folder of pictures for each class.")

@@ -142,7 +142,7 @@ class Demo:
         settings = {"MLFLOW_TRACKING_URI": self.settings.mlflow_address} | (environment or {})
         code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
         if code and not self.signals.received:
-            raise DemoError(f"python -m {module} failed (exit code {code}); see above.")
+            raise DemoError(f"{module} failed (exit code {code}); see above.")
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -11,7 +11,7 @@ from scripts.up.signals import Signals
 def main() -> int:
     """Start what was asked for and stay until it ends; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.up",
+        prog=".venv/bin/python -m scripts.up",
         usage="%(prog)s [-h] [--only mlflow [-- COMMAND …]]",
         description="Start the service, MLflow, the monitor and Prometheus; Ctrl-C ends all of it.",
         epilog=HELP,

@@ -21,7 +21,8 @@ settings (environment variables):
   MONITOR_INTERVAL  seconds between two checks of the service; default: 300
   MODEL_DIR         the bundle that is served; a change of it is served at once; default: models/champion
   STATE_DIR         databases, artifacts and logs; default: .state
-The service and its monitor read their own settings as well: see the README, and python -m services.monitor --help.
+The service and its monitor read their own settings as well: see the README, and
+.venv/bin/python -m services.monitor --help.
 """
 
 
