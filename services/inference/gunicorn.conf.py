@@ -31,7 +31,7 @@ if _makes_metrics_folder and _maker != str(os.getpid()):
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
 threads = _settings.threads
-worker_class = "gthread"
+worker_class = "services.inference.worker.Worker"
 graceful_timeout = _settings.graceful_timeout
 keepalive = 5
 if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat must not wait for a disk

@@ -81,7 +81,7 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
     def predict() -> dict[str, Any]:
         """All or nothing: if one of several pictures cannot be read, the answer is a problem that names its index."""
         predictor = model.require()
-        # Before the body is read: what will be refused is not worth its transfer; UPLOAD_TIMEOUT frees slow ones' places.
+        # Before the body is read: what will be refused is not worth its transfer, and UPLOAD_TIMEOUT ends slow ones.
         with places.one():
             pictures = uploads.pictures(settings)
             g.seen["pictures"] = len(pictures)

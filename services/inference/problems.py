@@ -1,10 +1,11 @@
 """Errors as RFC 9457 problems: what went wrong, and what to do about it."""
 
+import json
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from flask import Flask, Response, current_app, g, json
+from flask import Flask, Response, current_app, g
 from werkzeug.exceptions import HTTPException
 
 from services.inference.image import UnsupportedPictureError
@@ -85,8 +86,12 @@ def _answer_http(error: HTTPException) -> Response:
 
 def _answer_unexpected(error: Exception) -> Response:
     log.error("unexpected error", exc_info=error, extra={"request_id": g.request_id})
-    detail = f"It is logged under the request id {g.request_id}; give this id to whoever runs the service."
-    return _document(INTERNAL, detail)
+    return _document(INTERNAL, logged_under(g.request_id))
+
+
+def logged_under(request_id: str) -> str:
+    """What to tell a person about an error that is not their own."""
+    return f"It is logged under the request id {request_id}; give this id to whoever runs the service."
 
 
 def _limits() -> str:
@@ -99,12 +104,18 @@ def _limits() -> str:
 def _document(
     kind: Kind, detail: str, headers: dict[str, str] | None = None, extra: dict[str, int] | None = None
 ) -> Response:
+    text = document(kind, detail, g.request_id, extra)
+    return Response(text, kind.status, headers, content_type=MEDIA_TYPE)
+
+
+def document(kind: Kind, detail: str, request_id: str, extra: dict[str, int] | None = None) -> str:
+    """Write a problem as JSON."""
     body = {
         "type": f"urn:problem:{kind.name}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "request_id": g.request_id,
+        "request_id": request_id,
         **(extra or {}),
     }
-    return Response(json.dumps(body) + "\n", kind.status, headers, content_type=MEDIA_TYPE)
+    return json.dumps(body) + "\n"

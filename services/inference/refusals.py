@@ -1,0 +1,63 @@
+"""Answers to what is not a request that the app could be asked: the same problem, log line and count as the app's."""
+
+import logging
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, ParseException, UnsupportedTransferCoding
+
+from services.inference import metrics, problems
+from services.inference.problems import INTERNAL, Kind
+
+MAX_REASON = 200  # characters; it quotes what the client sent
+REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request took too long")
+HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "The headers are too long")
+BAD_REQUEST = Kind(400, "bad-request", "Not an HTTP request")
+KINDS: dict[type[Exception], Kind] = {
+    TimeoutError: REQUEST_TIMEOUT,
+    LimitRequestHeaders: HEADERS_TOO_LARGE,
+    ExpectationFailed: Kind(417, "expectation-failed", "The Expect header asks for what is not done here"),
+    UnsupportedTransferCoding: Kind(501, "transfer-coding", "The Transfer-Encoding is not known here"),
+    ParseException: BAD_REQUEST,
+}
+
+log = logging.getLogger(__name__)
+
+
+def answer(request: Any, error: Exception) -> bytes:
+    """Log and count an error that never reached the app, and write its answer.
+
+    Args:
+        request: What gunicorn could read of the request, or None.
+        error: Why it is refused.
+
+    Returns:
+        A whole HTTP response that closes the connection.
+    """
+    kind = next((kind for sort, kind in KINDS.items() if isinstance(error, sort)), INTERNAL)
+    request_id = uuid.uuid4().hex
+    method = getattr(request, "method", None)
+    method = method if method in metrics.METHODS else metrics.OTHER.upper()
+    metrics.requests.labels(metrics.OTHER, method, kind.status).inc()
+    line = {"request_id": request_id, "method": method, "endpoint": metrics.OTHER, "status": kind.status}
+    log.log(logging.ERROR if kind is INTERNAL else logging.INFO, "request", extra=line, exc_info=kind is INTERNAL)
+    body = problems.document(kind, _detail(kind, error, request_id), request_id).encode()
+    head = (
+        f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
+        f"Content-Type: {problems.MEDIA_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"X-Request-ID: {request_id}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _detail(kind: Kind, error: Exception, request_id: str) -> str:
+    if kind is INTERNAL:
+        return problems.logged_under(request_id)
+    if kind is REQUEST_TIMEOUT:
+        return "The headers of the request did not arrive in time. Send it again."
+    if kind is HEADERS_TOO_LARGE:
+        return f"The headers of the request are too long ({error}). Send fewer or shorter ones."
+    return f"The request cannot be read: {str(error)[:MAX_REASON]}. Send it with an HTTP client, such as curl."

@@ -1,0 +1,100 @@
+"""gunicorn's threaded worker, with threads for whole requests only: slow clients wait in the poller.
+
+By itself it gives a client a thread with the first byte of a request and takes it back with the last of the answer, and
+waits in its main loop for clients that do not close. A few connections that say nothing then stop the whole service.
+"""
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http.errors import LimitRequestHeaders, ParseException
+from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker  # the worker's own sign for "back to the poller"
+
+HEAD_END = b"\r\n\r\n"
+MAX_HEAD = 2**16  # bytes
+HEAD_SECONDS = 10.0
+LEAVE_SECONDS = 2.0
+CHUNK = 8192
+
+
+class Worker(ThreadWorker):
+    """Reads the head of a request, and the end of a connection, without waiting for either."""
+
+    def handle(self, conn: TConn) -> object:
+        """Go on with a connection that has something to read.
+
+        Returns:
+            True to keep the connection alive, False to close it, ``_DEFER`` to call again when more is there.
+        """
+        if hasattr(conn, "leave_by"):
+            return _leave(conn)
+        try:
+            conn.init()
+            if not _has_head(conn):
+                return _DEFER
+        except (ParseException, TimeoutError) as error:
+            self.handle_error(None, conn.sock, conn.client, error)
+            keep_alive = False
+        except OSError:
+            return False
+        else:
+            keep_alive = super().handle(conn)
+        if keep_alive:
+            return True
+        conn.leave_by = time.monotonic() + LEAVE_SECONDS
+        with contextlib.suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_WR)
+        return _leave(conn)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what does not reach the app in the same form as the app's own errors."""
+        # Not at the top: gunicorn loads this file before it forks, and the counters belong to the workers.
+        from services.inference import refusals
+
+        with contextlib.suppress(OSError):
+            util.write_nonblock(client, refusals.answer(req, exc))
+
+
+def _has_head(conn: TConn) -> bool:
+    """Whether all headers of the next request are here, or no more will come.
+
+    Raises:
+        LimitRequestHeaders: They are longer than any honest client's.
+        TimeoutError: They have been coming for too long.
+    """
+    unreader = conn.parser.unreader
+    head = unreader.take_buffered()
+    try:
+        while HEAD_END not in head:
+            if len(head) > MAX_HEAD:
+                raise LimitRequestHeaders(f"more than {MAX_HEAD:,} bytes")
+            data = conn.sock.recv(CHUNK, socket.MSG_DONTWAIT)
+            if not data:
+                break
+            head += data
+    except BlockingIOError:
+        unreader.unread(head)
+        now = time.monotonic()
+        conn.head_by = getattr(conn, "head_by", None) or now + HEAD_SECONDS
+        if now > conn.head_by:
+            raise TimeoutError from None
+        return False
+    unreader.unread(head)
+    conn.head_by = None
+    return True
+
+
+def _leave(conn: TConn) -> object:
+    """Wait, in the poller, for the client to close: closed too early, it may lose the answer."""
+    try:
+        if conn.sock.recv(CHUNK, socket.MSG_DONTWAIT) and time.monotonic() < conn.leave_by:
+            return _DEFER
+        conn.sock.shutdown(socket.SHUT_RD)  # or gunicorn's main loop would wait for its end
+    except BlockingIOError:
+        return _DEFER
+    except OSError:
+        pass
+    return False
