@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import time
+from collections.abc import Callable
 
 from flask import Request, Response, current_app, request
 from flask_openapi3.openapi import OpenAPI
@@ -17,6 +18,7 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)  # seconds
+Text = tuple[bytes, str]
 TEXT = content("text/plain", {"type": "string"}, "Prometheus text format")
 
 requests = Counter("request_count", "Requests answered", ["endpoint", "method", "status"])
@@ -52,14 +54,28 @@ def register(app: OpenAPI, model: Model) -> None:
 
     @app.get("/metrics", summary="Counters for Prometheus, of all workers", responses={200: TEXT})
     def scrape() -> Response:
-        for pause in PAUSES:
-            with contextlib.suppress(struct.error):
-                text, media_type = exporter.generate_metrics(request.headers.get("Accept"))
-                return Response(text, content_type=media_type)
-            # A starting worker's file is there for a moment before it has a size.
-            time.sleep(pause)
-        text, media_type = exporter.generate_metrics(request.headers.get("Accept"))
+        text, media_type = collect(exporter.generate_metrics, request.headers.get("Accept"))
         return Response(text, content_type=media_type)
+
+
+def collect(generate: Callable[[str | None], Text], accept: str | None) -> Text:
+    """Add up the files of all workers; a starting worker's is there for a moment before it has a size.
+
+    Args:
+        generate: Reads the files as they are now.
+        accept: The formats that the scraper takes.
+
+    Returns:
+        The metrics as text, and its media type.
+
+    Raises:
+        struct.error: A file is still without a size after all ``PAUSES``.
+    """
+    for pause in PAUSES:
+        with contextlib.suppress(struct.error):
+            return generate(accept)
+        time.sleep(pause)
+    return generate(accept)
 
 
 def _count(response: Response) -> Response:

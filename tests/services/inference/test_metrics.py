@@ -3,11 +3,15 @@
 import concurrent.futures
 import os
 import signal
+import struct
 import time
 
 import pytest
 import requests
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from services.inference import metrics
 from tests import pictures
 from tests.pictures import BLUE, GREEN, RED
 from tests.services.inference.serving import service, start_error
@@ -140,18 +144,28 @@ def test_counts_and_their_folder_survive_a_reload_and_no_folder_is_left(bundle, 
     assert not list(made.iterdir())
 
 
-def test_a_scrape_waits_for_a_worker_that_is_just_starting(bundle, tmp_path):
-    folder = tmp_path / "metrics"
-    with (
-        service(tmp_path, MODEL_DIR=bundle, PROMETHEUS_MULTIPROC_DIR=folder) as running,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        running.wait_for_workers()
-        half_made = folder / "counter_99999.db"
-        half_made.touch()
-        scrape = pool.submit(running.get, "/metrics")
-        time.sleep(0.1)
-        assert not scrape.done()
-        half_made.write_bytes(bytes(1 << 16))
-        assert scrape.result().status_code == 200
-        assert not running.lines_at("ERROR")
+def test_a_scrape_waits_for_a_worker_that_is_just_starting(monkeypatch, tmp_path):
+    half_made = tmp_path / "counter_99999.db"
+    half_made.touch()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            half_made.write_bytes(bytes(1 << 16))
+
+    monkeypatch.setattr(metrics.time, "sleep", pause)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))
+    text = metrics.collect(lambda accept: (generate_latest(registry), accept), "text/plain")
+    assert text == (b"", "text/plain")
+    assert pauses == list(metrics.PAUSES[:2])
+
+
+def test_a_file_that_stays_without_a_size_is_an_error(monkeypatch, tmp_path):
+    (tmp_path / "counter_99999.db").touch()
+    monkeypatch.setattr(metrics.time, "sleep", lambda seconds: None)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))
+    with pytest.raises(struct.error):
+        metrics.collect(lambda accept: (generate_latest(registry), accept), None)
