@@ -44,12 +44,13 @@ class Demo:
     def __init__(self, folder: Path, supervisor: Supervisor, signals: Signals) -> None:
         """Use ``run``."""
         self.folder, self.supervisor, self.signals = folder, supervisor, signals
+        port, mlflow_port, prometheus_port = ports.free(3)
         self.settings = Settings(
             host="127.0.0.1",
-            port=ports.free(),
-            mlflow_port=ports.free(),
+            port=port,
+            mlflow_port=mlflow_port,
             mlflow_host="127.0.0.1",
-            prometheus_port=ports.free(),
+            prometheus_port=prometheus_port,
             monitor_interval=300,
             model_dir=folder / "champion",
             state_dir=folder / "state",

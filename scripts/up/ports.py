@@ -1,5 +1,6 @@
 """Is anybody there? Ports and addresses on this machine."""
 
+import contextlib
 import socket
 import urllib.error
 import urllib.request
@@ -44,7 +45,7 @@ def taken(services: Sequence[Service]) -> list[str]:
 def _next(port: int, wanted: Container[int]) -> int:
     # The same every time, because people write it down; a port that the system gives changes.
     above = (other for other in range(port + 1, 2**16) if other not in wanted and not _listened_on(other))
-    return next(above, None) or free()
+    return next(above, None) or free(1)[0]
 
 
 def _listened_on(port: int) -> bool:
@@ -56,8 +57,10 @@ def _listened_on(port: int) -> bool:
     return True
 
 
-def free() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, no two the same."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
