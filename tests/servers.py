@@ -1,6 +1,7 @@
 """Real servers for tests: started on free ports of 127.0.0.1, stopped by their process id."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -12,13 +13,40 @@ from pathlib import Path
 
 import requests
 
+from services.inference import settings as inference
+from services.monitor import settings as monitor
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# What a person may have set for their own servers, or a company for all that its machines ask.
+SETTINGS = {
+    *(field.name.upper() for field in dataclasses.fields(inference.Settings)),
+    *(name.upper() for name in monitor.Settings.model_fields),
+    *("MONITOR_INTERVAL", "STATE_DIR", "PROMETHEUS_PORT", "PROMETHEUS_MULTIPROC_DIR", "GUNICORN_CMD_ARGS"),
+}
+
+
+def environment() -> dict[str, str]:
+    """The environment without anything that would change what a server of a test does."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in SETTINGS and not name.startswith("MLFLOW_") and not name.lower().endswith("_proxy")
+    }
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, no two the same: the system may give one again when it is let go."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
@@ -41,7 +69,7 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | (env or {}),
+            env=environment() | (env or {}),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests import servers
-from tests.scripts.launching import environment, launched, processes_of
+from tests.scripts.launching import environment, launched
 
 TRACK = """
 import os, pathlib, sys, mlflow
@@ -44,9 +44,9 @@ def only_mlflow(tmp_path, env, code):
 def test_a_command_has_mlflow_while_it_runs_and_its_exit_code_comes_back(tmp_path):
     env = environment(tmp_path)
     with only_mlflow(tmp_path, env, TRACK) as up:
-        assert up.process.wait(120) == 7
+        assert up.wait(120) == 7
         assert f"logged to http://127.0.0.1:{env['MLFLOW_PORT']}" in up.printed
-    assert processes_of(tmp_path) == []
+    assert up.left() == []
     # The artifact went through the server to the place where make up's server has it too.
     (kept,) = (tmp_path / "state" / "mlflow" / "artifacts").rglob("note.txt")
     assert kept.read_text() == "kept"
@@ -57,9 +57,9 @@ def test_ctrl_c_reaches_the_command_once_and_mlflow_ends_after_it(tmp_path):
         up.wait_for("waiting\n")
         # As a terminal does it: the whole foreground group gets the signal.
         os.killpg(up.process.pid, signal.SIGINT)
-        assert up.process.wait(60) == 3
+        assert up.wait(60) == 3
         assert f"received [{signal.SIGINT:d}]" in up.printed
-    assert processes_of(tmp_path) == []
+    assert up.left() == []
 
 
 def test_a_proxy_of_the_company_is_not_asked_for_this_machine(tmp_path, mlflow_address):
@@ -67,7 +67,7 @@ def test_a_proxy_of_the_company_is_not_asked_for_this_machine(tmp_path, mlflow_a
     env = environment(tmp_path, MLFLOW_PORT=mlflow_address.rpartition(":")[2], NO_PROXY="example.com", **nowhere)
     code = "import os\nprint(os.environ['NO_PROXY'], os.environ['no_proxy'])" + TRACK
     with only_mlflow(tmp_path, env, code) as up:
-        assert up.process.wait(60) == 7
+        assert up.wait(60) == 7
         assert "example.com,127.0.0.1,localhost example.com,127.0.0.1,localhost\n" in up.printed
 
 
@@ -76,7 +76,7 @@ def test_a_server_that_is_up_is_used_and_left_running(tmp_path, mlflow_address, 
     port = mlflow_address.rpartition(":")[2]
     setting = {"MLFLOW_PORT": port} if by == "port" else {"MLFLOW_TRACKING_URI": mlflow_address}
     with only_mlflow(tmp_path, environment(tmp_path, **setting), TRACK) as up:
-        assert up.process.wait(60) == 7
+        assert up.wait(60) == 7
         assert f"logged to {mlflow_address}" in up.printed
     assert not (tmp_path / "state" / "logs").exists()
 
@@ -97,11 +97,11 @@ def test_the_port_of_make_up_is_where_the_commands_look_too(tmp_path):
 def test_a_command_that_does_not_exist_is_named(tmp_path, mlflow_address):
     env = environment(tmp_path, MLFLOW_TRACKING_URI=mlflow_address)
     with launched(tmp_path, env, "--only", "mlflow", "--", "no-such-command") as up:
-        assert up.process.wait(30) == 127
+        assert up.wait(30) == 127
         assert "no-such-command cannot be run (No such file or directory)." in up.printed
 
 
 def test_a_command_that_a_signal_ends_has_the_shells_exit_code(tmp_path, mlflow_address):
     env = environment(tmp_path, MLFLOW_TRACKING_URI=mlflow_address)
     with launched(tmp_path, env, "--only", "mlflow", "--", "sh", "-c", "kill -TERM $$") as up:
-        assert up.process.wait(30) == 128 + signal.SIGTERM
+        assert up.wait(30) == 128 + signal.SIGTERM

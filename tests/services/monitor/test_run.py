@@ -1,7 +1,6 @@
 """The job as it is run: a process, a real gunicorn with a real bundle, a real MLflow server."""
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -43,12 +42,10 @@ def labelled(tmp_path):
 
 
 def monitor(tmp_path, *arguments, **settings):
-    known = {name.upper() for name in Settings.model_fields}
-    environment = {name: value for name, value in os.environ.items() if name not in known}
     return subprocess.run(
         [sys.executable, "-m", "services.monitor", *arguments],
         cwd=servers.ROOT,
-        env=environment | {"SPOOL_DIR": str(tmp_path / "spool")} | {k: str(v) for k, v in settings.items()},
+        env=servers.environment() | {"SPOOL_DIR": str(tmp_path / "spool")} | {k: str(v) for k, v in settings.items()},
         capture_output=True,
         text=True,
         timeout=120,
