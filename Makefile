@@ -30,7 +30,7 @@ demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary fol
 	@$(BIN)/python -m scripts.demo
 
 test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/full.stamp ## style, format and types
 	@$(BIN)/ruff check .
