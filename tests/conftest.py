@@ -1,11 +1,15 @@
 """Fixtures that more than one folder of tests uses."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import servers
+
+# A shell's background job ignores Ctrl-C, and so would every process the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PHOTOS = servers.ROOT.parent / "shared" / "data"
 
