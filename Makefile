@@ -56,6 +56,6 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "PYTHON=$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12 ..."; exit 2; }
 	@# A half-made environment would pass for a whole one the next time: Debian's venv fails after it made python.
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "No environment could be made in $(VENV). On Debian and Ubuntu: apt install python3-venv; then run make again."; \
 	  exit 1; }
