@@ -1,8 +1,8 @@
 """Writing bundles, without PyTorch."""
 
-import os
 from pathlib import Path
 
+from ml.atomic import whole_file
 from ml.card import CARD_FILE, render
 from services.inference.bundle import MANIFEST_FILE, MODEL_FILE, Bundle
 
@@ -23,12 +23,5 @@ def write(folder: Path, bundle: Bundle) -> None:
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(content)

@@ -1,12 +1,12 @@
 """The file from which an interrupted training goes on."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ml.atomic import whole_file
 from ml.errors import UserError
 from ml.recipe import Recipe
 
@@ -19,12 +19,8 @@ class CheckpointError(UserError):
 
 def write(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
     """Write a checkpoint; a crash in between leaves the earlier one as it was."""
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
+    with whole_file(path) as file:
         torch.save({"recipe": asdict(recipe)} | state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
@@ -47,9 +43,19 @@ def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     except Exception as error:  # a damaged file fails in a dozen ways
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}).") from error
-    if recipe and recipe != earlier:
-        differing = [name for name, value in asdict(recipe).items() if value != getattr(earlier, name)]
+    if recipe:
+        require_same(path, earlier, recipe)
+    return state
+
+
+def require_same(path: Path, earlier: Recipe, recipe: Recipe) -> None:
+    """Check that a checkpoint's recipe is the one to go on with.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    differing = [name for name, value in asdict(recipe).items() if value != getattr(earlier, name)]
+    if differing:
         raise CheckpointError(
             f"{path} is of another recipe (different: {', '.join(differing)}): resume with the same data and settings."
         )
-    return state

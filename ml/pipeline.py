@@ -49,7 +49,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
     recipe = recipes.from_options(options, data.fingerprint, earlier)
     if earlier:
-        checkpoint.read(folder / CHECKPOINT, recipe)
+        checkpoint.require_same(folder / CHECKPOINT, earlier, recipe)
     device = choose_device(options.device)
     torch.manual_seed(recipe.seed)
     network = build(recipe.architecture, len(data.classes), recipe.weights)

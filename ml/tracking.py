@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
+from ml.atomic import whole_file
 from ml.errors import UserError
 
 STATE_FILE = "tracking.json"
@@ -203,10 +204,8 @@ class Tracker:
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def _keep(self) -> None:
-        path = self.folder / STATE_FILE
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps({"run_id": self.run_id, "waiting": self._waiting}, indent=1))
-        unfinished.replace(path)
+        with whole_file(self.folder / STATE_FILE) as file:
+            file.write(json.dumps({"run_id": self.run_id, "waiting": self._waiting}, indent=1).encode())
 
 
 def _describe(item: dict[str, Any]) -> str:
