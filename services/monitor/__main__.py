@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from services.monitor import check
+from services.monitor import check, gateway
 from services.monitor.delivery import LostError, deliver
 from services.monitor.names import printable
 from services.monitor.settings import SettingsError, from_environment, table
@@ -19,7 +19,8 @@ exit codes:
   2  a setting is wrong; nothing was checked
   3  the result could neither be sent to MLflow nor kept in SPOOL_DIR; it is in the printed line only
 
-MLflow being down does not change the exit code: the result waits in SPOOL_DIR for the next run.
+MLflow being down does not change the exit code: the result waits in SPOOL_DIR for the next run. Nor does a Pushgateway
+being down: the next run pushes its own result.
 """
 
 
@@ -43,6 +44,7 @@ def main() -> int:
         delivery = deliver(result, settings)
     except LostError as error:
         delivery, lost = [str(error)], True
+    delivery += gateway.push(result, settings)
     line = result.model_dump() | {"delivery": [printable(note) for note in delivery]}
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     if lost:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.monitor import pictures
 from services.monitor.deadline import TimeUp, time_limit
-from services.monitor.names import printable, recall
+from services.monitor.names import masked, printable, recall
 from services.monitor.result import Result
 from services.monitor.settings import Settings
 
@@ -70,7 +70,7 @@ def run(settings: Settings) -> Result:
         started=started,
         ended=time.time_ns() // 1_000_000,
         healthy=not (failures or too_low or useless),
-        predict_url=settings.predict_url,
+        predict_url=masked(settings.predict_url),
         # Two versions answer while a roll-out is under way.
         model_name=", ".join(sorted({name for name, _ in models})) or None,
         model_version=", ".join(sorted({version for _, version in models})) or None,
@@ -112,7 +112,7 @@ def _ask(session: requests.Session, settings: Settings, label: str | None, path:
     except requests.Timeout:
         return _Outcome(picture, label, reason=f"no answer within PREDICT_TIMEOUT={settings.predict_timeout:g} seconds")
     except requests.RequestException as error:
-        reason = f"{url} cannot be reached, or broke off ({type(error).__name__})"
+        reason = f"{masked(url)} cannot be reached, or broke off ({type(error).__name__})"
         return _Outcome(picture, label, reason=reason)
     latency = 1000 * (time.perf_counter() - begin)
     if response.status_code != 200:
@@ -120,7 +120,7 @@ def _ask(session: requests.Session, settings: Settings, label: str | None, path:
     try:
         answer = _Answer.model_validate_json(response.content)
     except ValidationError:
-        return _Outcome(picture, label, reason=f"{url} answered 200, but not with a prediction")
+        return _Outcome(picture, label, reason=f"{masked(url)} answered 200, but not with a prediction")
     return _Outcome(picture, label, answer, latency)
 
 

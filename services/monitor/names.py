@@ -13,6 +13,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def masked(address: str) -> str:
+    """Give an address without the name and password in it, for a log."""
+    return re.sub(r"[^/]*@", "***@", address)
+
+
 def recall(label: str) -> str:
     """Name the metric of a class's recall; a name that MLflow would refuse gets a mark, so that two stay two."""
     safe = re.sub(r"[^\w.\- ]", "_", label)

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 from pydantic import ValidationError as _ValidationError
 
+from services.monitor.names import masked
+
 
 class SettingsError(Exception):
     """A setting is wrong; the message is one sentence that names it."""
@@ -53,6 +55,8 @@ class Settings(BaseModel):
     predict_timeout: Seconds = Field(10, description="seconds, at most 3600, for one picture")
     check_timeout: Seconds = Field(60, description="seconds, at most 3600, for all pictures; the rest counts as failed")
     tracking_timeout: Seconds = Field(20, description="seconds, at most 3600, for all that is sent to MLflow")
+    pushgateway_url: Address | None = Field(None, description="address of a Pushgateway, where Prometheus sees results")
+    pushgateway_timeout: Seconds = Field(5, description="seconds, at most 3600, for the push")
     spool_dir: Path = Field(Path(".state/spool"), description="folder for results that MLflow does not have yet")
 
 
@@ -70,7 +74,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         first = error.errors()[0]
         field = str(first["loc"][0])
         reason = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{field.upper()}={values[field]!r}: {reason} ({_describe(field)}).") from error
+        value = masked(values[field]) if field.endswith(("_url", "_uri")) else values[field]
+        raise SettingsError(f"{field.upper()}={value!r}: {reason} ({_describe(field)}).") from error
 
 
 def table() -> str:

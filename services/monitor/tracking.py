@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
+from services.monitor.names import masked
 from services.monitor.result import Result
 
 RESULT_ID = "result_id"
@@ -36,7 +37,7 @@ class Tracking:
 
     def __init__(self, uri: str, experiment: str) -> None:
         """Remember where to send to; nothing is asked yet."""
-        self._uri = uri
+        self._uri = masked(uri)
         self._name = experiment
         self._experiment_id: str | None = None
         self._client = MlflowClient(uri)
@@ -104,9 +105,10 @@ class Tracking:
             return f"MLflow at {self._uri} cannot be reached, or is too slow: see that it runs there."
         text = _first_line(error)
         if error.error_code == "PERMISSION_DENIED":
+            host = urlsplit(self._uri).netloc.rpartition("@")[2]
             return (
                 f"MLflow at {self._uri} answers 403 ({text}). If that names an invalid Host header, start the server "
-                f"with --allowed-hosts and {urlsplit(self._uri).netloc} in its list; if not, check the credentials."
+                f"with --allowed-hosts and {host} in its list; if not, check the credentials."
             )
         return f"MLflow at {self._uri} did not take the result: {text}"
 

@@ -6,11 +6,13 @@ import sys
 import uuid
 
 import pytest
+import requests
 from mlflow import MlflowClient
 from PIL import Image
 
 from services.monitor.settings import Settings
 from tests import bundles, servers
+from tests.prometheus import pushgateway
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,38 @@ def test_the_real_service_answers_the_drawn_picture(tmp_path, service, mlflow_ad
     assert client.get_experiment_by_name("post-deploy-monitoring")
 
 
+def test_mlflow_and_the_pushgateway_get_their_result_without_each_other(tmp_path, service, mlflow_address):
+    nowhere = f"http://127.0.0.1:{servers.free_port()}"
+    experiment = {"MLFLOW_EXPERIMENT_NAME": uuid.uuid4().hex, "PREDICT_URL": service}
+    done = monitor(tmp_path, **experiment, MLFLOW_TRACKING_URI=mlflow_address, PUSHGATEWAY_URL=nowhere)
+    (note,) = json.loads(done.stdout)["delivery"]
+    assert done.returncode == 0 and f"Pushgateway at {nowhere} cannot be reached" in note
+    client = MlflowClient(mlflow_address)
+    assert client.get_experiment_by_name(experiment["MLFLOW_EXPERIMENT_NAME"])
+    with pushgateway(tmp_path) as address:
+        done = monitor(tmp_path, **experiment, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=address)
+        assert done.returncode == 0 and "1 result(s) wait" in json.loads(done.stdout)["delivery"][1]
+        # Not even a result that is lost to MLflow is lost to the alerts.
+        (tmp_path / "file").write_text("")
+        lost = {"MLFLOW_TRACKING_URI": nowhere, "SPOOL_DIR": tmp_path / "file" / "spool", "PREDICT_URL": nowhere}
+        before = requests.get(f"{address}/metrics", timeout=10).text
+        assert monitor(tmp_path, **lost, PUSHGATEWAY_URL=address).returncode == 3
+        after = requests.get(f"{address}/metrics", timeout=10).text
+    healthy = 'post_deploy_healthy{instance="",job="post-deploy-accuracy"}'
+    assert f"{healthy} 1\n" in before and f"{healthy} 0\n" in after
+    assert 'post_deploy_info{instance="",job="post-deploy-accuracy",model_name="colours",model_version="3"} 1' in before
+
+
+def test_passwords_in_addresses_are_not_written(tmp_path):
+    nowhere = f"http://user:hush@127.0.0.1:{servers.free_port()}"
+    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=nowhere)
+    assert "hush" not in done.stdout + done.stderr
+    assert done.stdout.count(nowhere.replace("user:hush", "***")) >= 4
+    assert not [path for path in (tmp_path / "spool").iterdir() if "hush" in path.read_text()]
+    wrong = monitor(tmp_path, PUSHGATEWAY_URL="user:hush@127.0.0.1:9091")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("PUSHGATEWAY_URL='***@127.0.0.1:9091': ")
+
+
 def test_everything_down_is_unhealthy_and_kept(tmp_path):
     nowhere = f"http://127.0.0.1:{servers.free_port()}"
     done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere)
@@ -114,6 +148,8 @@ def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
         ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"),
         ("MIN_ACCURACY", "95"),
         ("MIN_ACCURACY", "nan"),
+        ("PUSHGATEWAY_URL", "pushgateway:9091"),
+        ("PUSHGATEWAY_TIMEOUT", "0"),
         ("CHECK_TIMEOUT", "soon"),
         ("CHECK_TIMEOUT", "inf"),
         ("CHECK_TIMEOUT", "1e-9"),

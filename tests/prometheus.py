@@ -1,0 +1,57 @@
+"""Real Prometheus and Pushgateway for tests, and what they answer."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests import servers
+
+
+def binary(*names: str) -> str:
+    """The first of these programs that is installed: Debian names some of them differently."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise AssertionError(f"Install {names[0]}: on Debian and Ubuntu, apt install {names[0]}.")
+
+
+@contextlib.contextmanager
+def pushgateway(folder: Path, *options: str, credentials: str = "") -> Iterator[str]:
+    """Run a Pushgateway, asking it with these ``name:password@`` whether it runs; gives its address."""
+    port = servers.free_port()
+    address = f"http://127.0.0.1:{port}"
+    log = folder / f"pushgateway-{port}.log"
+    command = [
+        *(binary("prometheus-pushgateway", "pushgateway"), f"--web.listen-address=127.0.0.1:{port}"),
+        *("--persistence.file=", *options),  # Debian has one by default, which would be read by the next test
+    ]
+    with servers.running(command, log) as process:
+        servers.wait_for(f"http://{credentials}127.0.0.1:{port}/-/ready", process, log)
+        yield address
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, config: Path) -> Iterator[str]:
+    """Run a Prometheus with a configuration, its data in ``folder``; gives its address."""
+    port = servers.free_port()
+    address = f"http://127.0.0.1:{port}"
+    log = folder / "prometheus.log"
+    command = [
+        *(binary("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'prometheus-data'}"),
+        *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
+    ]
+    with servers.running(command, log) as process:
+        servers.wait_for(f"{address}/-/ready", process, log)
+        yield address
+
+
+def query(address: str, expression: str) -> list[dict[str, Any]]:
+    """What an instant query answers; a question that Prometheus does not understand fails with its own words."""
+    answer = requests.post(f"{address}/api/v1/query", data={"query": expression}, timeout=30).json()
+    assert answer["status"] == "success", f"{answer.get('error')}\n{expression}"
+    result: list[dict[str, Any]] = answer["data"]["result"]
+    return result
