@@ -1,0 +1,70 @@
+# Two images from one file: docker build --target inference|monitor . (scripts/images builds both).
+ARG BASE=python:3.11-slim
+
+# Nothing of this stage is shipped but what later stages copy out of it.
+FROM ${BASE} AS build
+WORKDIR /app
+RUN python -m venv --without-pip /venv
+
+FROM build AS inference-packages
+COPY services/inference/requirements.txt .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip --python /venv/bin/python install --requirement requirements.txt \
+    && find /venv -type d -name tests -prune -exec rm -r {} +
+
+FROM build AS monitor-packages
+COPY services/monitor/requirements.txt .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip --python /venv/bin/python install --requirement requirements.txt \
+    && find /venv -type d -name tests -prune -exec rm -r {} +
+
+FROM build AS files
+COPY models models
+COPY services services
+# A bundle that was just trained can be its owner's alone to read. Bytecode: nobody can write it later.
+RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash services
+
+FROM ${BASE} AS runtime
+# What comes with the base: nothing is installed from here on, and a scanner has less to find.
+RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/bin/pip*
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+
+FROM runtime AS inference
+COPY --from=inference-packages /venv /venv
+COPY --from=files /app/models models
+COPY --from=files /app/services/__init__.py services/
+COPY --from=files /app/services/inference services/inference
+# Numbers: of a name, Kubernetes cannot tell that it is not root's.
+USER 10001:10001
+ENV HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["python", "-m", "services.inference.healthcheck"]
+CMD ["gunicorn", "--config", "services/inference/gunicorn.conf.py", "services.inference.app:create_app()"]
+ARG GIT_COMMIT=unknown
+ARG VERSION=local
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="inference" \
+      org.opencontainers.image.description="Pictures in, labels out" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.revision="${GIT_COMMIT}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.source="${SOURCE}"
+
+FROM runtime AS monitor
+COPY --from=monitor-packages /venv /venv
+COPY --from=files /app/services/__init__.py services/
+COPY --from=files /app/services/monitor services/monitor
+USER 10001:10001
+# A job: its exit code says whether all is well.
+HEALTHCHECK NONE
+CMD ["python", "-m", "services.monitor"]
+ARG GIT_COMMIT=unknown
+ARG VERSION=local
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="monitor" \
+      org.opencontainers.image.description="The post-deploy check" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.revision="${GIT_COMMIT}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.source="${SOURCE}"
