@@ -35,9 +35,9 @@ def pushgateway(folder: Path, *options: str, credentials: str = "") -> Iterator[
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, config: Path) -> Iterator[str]:
+def prometheus(folder: Path, config: Path, port: int | None = None) -> Iterator[str]:
     """Run a Prometheus with a configuration, its data in ``folder``; gives its address."""
-    port = servers.free_port()
+    port = port or servers.free_port()
     address = f"http://127.0.0.1:{port}"
     log = folder / "prometheus.log"
     command = [
