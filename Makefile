@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data demo test lint clean
+.PHONY: help up mlflow train need-data data demo images deploy minikube labelled-images test test-images lint clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/up.stamp ## the service, MLflow, the monitor and Prometheus on this machine; Ctrl-C ends them
 	@$(BIN)/python -m scripts.up
@@ -29,13 +29,33 @@ data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
 demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary folder
 	@$(BIN)/python -m scripts.demo
 
+images: ## build both images: [TAG=local] [ENGINE=docker|podman|buildah]
+	@scripts/images "$(or $(TAG),local)"
+
+deploy: ## deploy an image tag to the cluster of kubectl, or roll back: TAG=<tag> [REGISTRY=ghcr.io/<owner>/<repo>]
+	@test -n "$(TAG)" || { echo "Say which image: make deploy TAG=<tag>"; exit 2; }
+	@scripts/deploy "$(TAG)"
+
+minikube: ## everything in a local cluster, from nothing to the printed addresses
+	@scripts/minikube
+
+labelled-images: $(VENV)/up.stamp ## give the cluster's monitor labelled pictures: DIR=<folder> [N=20]
+	@test -n "$(DIR)" || { echo "Say where the pictures are: make labelled-images DIR=<folder with a sub-folder per class> N=20"; exit 2; }
+	@manifest=$$($(BIN)/python -m scripts.labelled_images "$(DIR)" $(or $(N),20)) && \
+	  printf '%s\n' "$$manifest" | kubectl apply --server-side --force-conflicts -f -
+
 test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(VENV)/full.stamp ## style, format and types
+test-images: $(VENV)/full.stamp ## build the images without Docker or a registry, and test them; Debian, as root
+	@$(BIN)/pytest -m images tests/images $(ARGS)
+
+lint: $(VENV)/full.stamp ## style, format and types; shell scripts and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck $$(grep -rIlE --exclude='*.py' '^#!.*[/ ](ba)?sh$$' .ci scripts tests)
+	@$(BIN)/zizmor --offline --quiet --pedantic --no-progress --strict-collection .github
 
 clean: ## remove the environment and what tools leave behind; databases and data sets stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
