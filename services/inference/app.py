@@ -50,7 +50,7 @@ def create_app() -> OpenAPI:
     app.after_request(_headers)
     app.after_request(uploads.drain)
     predict.register(app, served, config)
-    health.register(app, served)
+    health.register(app, served, config)
     metrics.register(app, served)
     page.register(app, served, config)
     return app

@@ -56,7 +56,9 @@ logconfig_dict: dict[str, Any] = {
 
 
 def on_starting(server: Any) -> None:
-    """Forget the counts of an earlier start: a container's volume outlives its container."""
+    """Forget what an earlier start left, its counts and its end: a container's volume outlives its container."""
+    if _settings.drain_file:
+        _settings.drain_file.unlink(missing_ok=True)
     for file in Path(os.environ[METRICS_VARIABLE]).iterdir():
         if settings.METRICS_FILE.fullmatch(file.name):  # whoever gives a folder may have more in it
             file.unlink()

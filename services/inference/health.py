@@ -6,9 +6,11 @@ from flask_openapi3.openapi import OpenAPI
 
 from services.inference.answers import Health, Ready, problem
 from services.inference.model import Model
+from services.inference.problems import DRAINING, Problem
+from services.inference.settings import Settings
 
 
-def register(app: OpenAPI, model: Model) -> None:
+def register(app: OpenAPI, model: Model, settings: Settings) -> None:
     """Add the two routes, for one model."""
 
     @app.get("/health", summary="Alive: 200 as long as the process answers", responses={200: Health})
@@ -18,9 +20,14 @@ def register(app: OpenAPI, model: Model) -> None:
     @app.get(
         "/ready",
         summary="Ready: which model is loaded, or why none is",
-        responses={200: Ready, 503: problem("No model is loaded; the detail says why")},
+        responses={
+            200: Ready,
+            503: problem("No model is loaded, or the service is about to stop; the detail says why"),
+        },
     )
     def ready() -> dict[str, Any]:
+        if settings.draining:
+            raise Problem(DRAINING, f"{settings.drain_file} exists. Send new requests to another instance.")
         manifest = model.require().manifest
         return {
             "status": "ready",

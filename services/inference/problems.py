@@ -33,6 +33,7 @@ BROKEN_PICTURE = Kind(422, "broken-picture", "The picture cannot be read")
 INTERNAL = Kind(500, "internal", "Something is wrong in this service")
 FULL = Kind(503, "full", "Too many predictions at once")
 NO_MODEL = Kind(503, "no-model", "No model is loaded")
+DRAINING = Kind(503, "draining", "This service is about to stop")
 
 DETAILS = {
     404: "There is nothing at this address. The routes are listed at /docs.",

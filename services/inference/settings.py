@@ -64,6 +64,13 @@ def _path(name: str, text: str) -> Path:
     return Path(text)
 
 
+def _mark(name: str, text: str) -> Path:
+    file = Path(text)
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise SettingsError(f"{name} is {text!r}, but must be a file in a folder that can be written to.")
+    return file
+
+
 def _host(name: str, text: str) -> str:
     try:
         family, kind, _, _, address = socket.getaddrinfo(text, 0, type=socket.SOCK_STREAM)[0]
@@ -114,6 +121,13 @@ class Settings:
     graceful_timeout: int = field(
         default=10, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
     )
+    drain_file: Path | None = field(
+        default_factory=lambda: None,
+        metadata=_setting(
+            _mark,
+            "while this file exists, /ready answers 503 and each answer ends its connection; removed at the start",
+        ),
+    )
     prometheus_multiproc_dir: Path | None = field(
         default_factory=lambda: None,
         metadata=_setting(_folder, "folder for the counts of all workers; by default a new one, removed at the end"),
@@ -121,6 +135,11 @@ class Settings:
     log_level: str = field(
         default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")
     )
+
+    @property
+    def draining(self) -> bool:
+        """Whether clients shall go elsewhere, since this service is about to stop."""
+        return self.drain_file is not None and self.drain_file.exists()
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

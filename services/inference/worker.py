@@ -2,6 +2,9 @@
 
 By itself it gives a client a thread with the first byte of a request and takes it back with the last of the answer, and
 waits in its main loop for clients that do not close. A few connections that say nothing then stop the whole service.
+
+Told to stop, it drops clients that have connected but were not accepted yet, and those that it just promised to keep.
+Here it goes on until each has its answer.
 """
 
 import contextlib
@@ -13,6 +16,8 @@ from gunicorn import util
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker  # the worker's own sign for "back to the poller"
 
+from services.inference import settings
+
 HEAD_END = b"\r\n\r\n"
 MAX_HEAD = 2**16  # bytes
 HEAD_SECONDS = 10.0
@@ -21,7 +26,46 @@ CHUNK = 8192
 
 
 class Worker(ThreadWorker):
-    """Reads the head of a request, and the end of a connection, without waiting for either."""
+    """Reads the head of a request, and the end of a connection, without waiting for either; stops without a loss."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings.load()
+        self._stop_by: float | None = None
+        self._listening = True
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop, on SIGTERM."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + self._settings.graceful_timeout
+            self.method_queue.defer(lambda: None)  # wakes the main loop
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Stay in the main loop until nobody waits for an answer any more, or the time is up."""
+        super().wait_for_and_dispatch_events(timeout)
+        if self._stop_by is not None:
+            if self._listening:
+                self._take_the_last()
+            self.alive = self.nr_conns > 0 and time.monotonic() < self._stop_by
+
+    def _take_the_last(self) -> None:
+        """Accept who has connected before now: the system has told them so, and would reset them."""
+        for listener in self.sockets:
+            before = -1
+            while before < self.nr_conns:
+                before = self.nr_conns
+                self.accept(listener)
+        self.worker_connections = 0  # or the main loop would listen again
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            listener.close()
+        self._listening = False
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Answer a request; on the way out, so that the client connects anew, to another instance."""
+        if self._stop_by is not None or self._settings.draining:
+            req.force_close()
+        return super().handle_request(req, conn)
 
     def handle(self, conn: TConn) -> object:
         """Go on with a connection that has something to read.

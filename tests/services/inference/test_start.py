@@ -29,6 +29,7 @@ def test_every_setting_is_read(tmp_path):
         **{"HOST": "::", "PORT": "81", "WORKERS": "3", "THREADS": "5", "MAX_IN_FLIGHT": "4", "MODEL_DIR": "/m"},
         **{"MAX_UPLOAD_BYTES": "1000", "MAX_PIXELS": "2000", "MAX_PICTURES": "6", "UPLOAD_TIMEOUT": "7"},
         **{"GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new")},
+        "DRAIN_FILE": str(tmp_path / "drain"),
     }
     assert {name.upper(): str(value) for name, value in vars(settings.load(given)).items()} == {
         **given,
@@ -49,6 +50,8 @@ def test_every_setting_is_read(tmp_path):
         ("HOST", "not a host", "127.0.0.1"),
         ("HOST", "192.0.2.1", "127.0.0.1"),  # an address, but for documentation only: no machine has it
         ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics", "written to"),
+        ("DRAIN_FILE", "/nowhere/drain", "written to"),
+        ("DRAIN_FILE", "/", "a file"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_right(name, value, right):
@@ -125,6 +128,10 @@ BAD_BUNDLES = {
     "other classes": (changed(classes=["a", "b", "c"]), "do not belong together"),
     "the same class twice": (changed(classes=["a", "a", "b"]), "twice"),
     "other size": (changed(input={"size": 64, "resize": "stretch"}), "64 × 64"),
+    "edges and shares that do not fit": (
+        changed(reference={"predicted_classes": {}, "confidence_bins": [0.5, 1.0], "confidence_shares": [0.5, 0.5]}),
+        "one edge more",
+    ),
     "unknown resize": (changed(input={"size": 32, "resize": "fit"}), "input.resize"),
 }
 
