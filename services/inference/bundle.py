@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from services.inference.image import Resize
 
@@ -69,7 +69,13 @@ class Reference(_Section):
 
     predicted_classes: dict[str, float] = Field(description="share of each predicted class")
     confidence_bins: list[float] = Field(description="edges, one more than shares")
-    confidence_shares: list[float]
+    confidence_shares: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _edges_around_shares(self) -> Self:
+        if len(self.confidence_bins) != len(self.confidence_shares) + 1:
+            raise ValueError("confidence_bins has not one edge more than confidence_shares")
+        return self
 
 
 class Parity(_Section):

@@ -10,6 +10,7 @@ from flask_openapi3.openapi import OpenAPI
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
+from services.inference import reference
 from services.inference.answers import content
 from services.inference.model import Model
 
@@ -17,6 +18,7 @@ OTHER = "other"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"))
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+FIRST_SEEN = (200, 500, 503)  # what the objectives are made of
 PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)  # seconds
 Text = tuple[bytes, str]
 TEXT = content("text/plain", {"type": "string"}, "Prometheus text format")
@@ -43,11 +45,14 @@ def register(app: OpenAPI, model: Model) -> None:
     exporter = GunicornPrometheusMetrics(app, group_by=endpoint, buckets=LATENCY)
     app.wsgi_app = _known_methods(app.wsgi_app)  # type: ignore[method-assign]
     app.after_request(_count)
+    # A series that appears with its first event hides that event from rate().
+    for status in FIRST_SEEN:
+        requests.labels("/predict", "POST", status)
     model_ready.set(model.predictor is not None)
     if model.predictor:
         manifest = model.predictor.manifest
         model_info.labels(manifest.name, manifest.version).set(1)
-        # A series that appears with its first event hides that event from rate().
+        reference.show(manifest, CONFIDENCE)
         for label in manifest.classes:
             predictions.labels(label)
             confidence.labels(label)

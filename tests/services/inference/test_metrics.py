@@ -94,6 +94,9 @@ def test_series_start_at_zero_and_none_carries_a_process_id(fresh):
     for label in ("red", "green", "blue"):
         assert samples[("predictions_total", frozenset({("label", label)}))] == 0
     assert samples[("requests_shed_total", frozenset())] == 0
+    for status in ("200", "500", "503"):
+        labels = {"endpoint": "/predict", "method": "POST", "status": status}
+        assert samples[("request_count_total", frozenset(labels.items()))] == 0
     assert not [key for key in samples if "pid" in dict(key[1])]
 
 
