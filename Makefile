@@ -54,7 +54,7 @@ lint: $(VENV)/full.stamp ## style, format and types; shell scripts and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck $$(grep -rIlE --exclude='*.py' '^#!.*[/ ](ba)?sh$$' .ci scripts tests)
+	@$(BIN)/shellcheck $$(grep -rIlE --exclude='*.py' '^(#!.*[/ ](ba)?sh$$|# shellcheck shell=)' .ci scripts tests)
 	@$(BIN)/zizmor --offline --quiet --pedantic --no-progress --strict-collection .github
 
 clean: ## remove the environment and what tools leave behind; databases and data sets stay

@@ -113,7 +113,8 @@ def test_the_name_of_an_image_is_in_lower_case(tmp_path):
     script = step(CI["publish"], "Name the image, in lower case as registries want it")["run"]
     subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=environment, check=True)
     assert (tmp_path / "out").read_text() == "name=ghcr.io/some-one/mlops/monitor\n"
-    assert 'REGISTRY="ghcr.io/${GITHUB_REPOSITORY,,}" scripts/deploy' in step(CD, "Deploy")["run"]
+    deploy = 'CONTEXT=minikube REGISTRY="ghcr.io/${GITHUB_REPOSITORY,,}" scripts/deploy "$COMMIT"'
+    assert step(CD, "Deploy")["run"] == deploy
 
 
 PASSED = {"conclusion": "success", "event": "push", "head_branch": "main"}
