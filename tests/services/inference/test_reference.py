@@ -46,7 +46,7 @@ def test_two_workers_say_what_the_manifest_says_once(tmp_path):
         assert confidences[("0.95",)] == pytest.approx(0.3) and confidences[("1.0",)] == pytest.approx(1)
         # Edges in the same words as the live histogram's, or the two could not be compared.
         assert {edge for (edge,) in confidences} < {
-            edge for edge, _ in samples(running, "prediction_confidence_bucket")
+            edge for _, edge in samples(running, "prediction_confidence_bucket")
         }
 
 
