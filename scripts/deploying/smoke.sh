@@ -1,0 +1,72 @@
+# shellcheck shell=sh disable=SC2016,SC2034,SC2154  # part of scripts/deploy
+# Tries the service through its Service, as a client would.
+
+smoke_test() {
+  say "Trying the service"
+  [ "$(k get cronjob post-deploy-accuracy -n monitoring -o jsonpath='{..containers[*].image}')" = \
+    "$registry/monitor:$tag" ] || { why="the CronJob does not run $registry/monitor:$tag"; return 1; }
+  # The forward may end at a pod that is just leaving.
+  end=$(($(now) + smoke_timeout))
+  until try_service; do
+    close_forward
+    [ "$(now)" -lt "$end" ] || return 1
+    sleep 3
+  done
+  close_forward
+}
+
+try_service() {
+  pod=$(new_pod)
+  [ "$pod" ] || { why="no pod runs $registry/inference:$tag"; return 1; }
+  version=$(k exec "$pod" -n mlops -- cat models/champion/manifest.json | version)
+  [ "$version" ] || { why="the image has no models/champion/manifest.json with a version"; return 1; }
+  open_forward || return 1
+  ask /health || return 1
+  ask /ready || return 1
+  served=$(version <answer.txt)
+  [ "$served" = "$version" ] || { why="/ready names the model $served, but in the image is $version"; return 1; }
+  ask /predict -F file=@cat.jpg || return 1
+  grep -q '"label"' answer.txt || { why="POST /predict answered without a label: $(cat answer.txt)"; return 1; }
+  ask /metrics || return 1
+  grep -q '^request_count_total{' answer.txt || { why="/metrics has no request_count_total"; return 1; }
+  grep '^model_info{' answer.txt | grep -qF "version=\"$version\"" ||
+    { why="/metrics has no model_info of the model $version, which is in the image"; return 1; }
+}
+
+new_pod() {
+  k get pods -n mlops -l app.kubernetes.io/name=mlops-service -o go-template='{{range .items -}}
+{{$pod := .metadata.name}}{{if not .metadata.deletionTimestamp}}{{range .spec.containers -}}
+{{if eq .image "'"$registry/inference:$tag"'"}}{{$pod}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' | sed -n 1p
+}
+
+# The first version in a JSON text: a model's own stands before all others.
+version() { grep -o '"version": *"[^"]*"' | sed -n '1s/.*"\([^"]*\)"$/\1/p'; }
+
+ask() { # path [curl's options]
+  path=$1
+  shift
+  curl --silent --show-error --noproxy '*' --max-time 30 --write-out '\n%{http_code}\n' "$@" \
+    "http://127.0.0.1:$port$path" >answer.txt 2>&1 || true
+  [ "$(tail -n 1 answer.txt)" = 200 ] || { why="$path answered: $(tr '\n' ' ' <answer.txt)"; return 1; }
+}
+
+open_forward() {
+  : >forward.txt
+  # exec, so that the id is kubectl's own and not that of a shell around it.
+  (exec kubectl ${CONTEXT:+--context "$CONTEXT"} port-forward -n mlops svc/mlops-service :8000) >forward.txt 2>&1 &
+  forward=$!
+  tries=0
+  until port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' forward.txt) && [ "$port" ]; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 15 ] || ! kill -0 "$forward" 2>/dev/null; then
+      why="kubectl port-forward does not reach the service: $(cat forward.txt)"
+      return 1
+    fi
+    sleep 1
+  done
+}
+
+close_forward() {
+  [ -z "$forward" ] || { kill "$forward" && wait "$forward"; } 2>/dev/null || true
+  forward=''
+}

@@ -1,0 +1,331 @@
+"""A Kubernetes API server, as far as scripts/deploy asks one: objects are kept, Deployments get pods.
+
+kubectl is the real one, so that what it makes of options, templates, patches and answers is real. This server
+refuses what it does not know, in order not to hide a mistake.
+"""
+
+import contextlib
+import http.server
+import itertools
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+Object = dict[str, Any]
+
+GROUPS = {
+    "v1": [
+        *("Namespace", "ServiceAccount", "ConfigMap", "Secret", "Service", "PersistentVolumeClaim", "Pod", "Event"),
+        *("LimitRange", "ResourceQuota"),
+    ],
+    "apps/v1": ["Deployment"],
+    "batch/v1": ["CronJob"],
+    "autoscaling/v2": ["HorizontalPodAutoscaler"],
+    "policy/v1": ["PodDisruptionBudget"],
+    "networking.k8s.io/v1": ["NetworkPolicy"],
+    "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
+    "events.k8s.io/v1": ["Event"],
+}
+RECORD = "kubectl.kubernetes.io/last-applied-configuration"
+BACK_OFF = "Back-off pulling image"
+
+
+def plural(kind: str) -> str:
+    return re.sub("y$", "ie", kind.lower()) + "s"
+
+
+class Refused(Exception):
+    """What the API server answers instead of an object."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        self.status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        self.status |= {"code": code, "reason": reason, "message": message}
+        self.code = code
+
+
+class Cluster:
+    """What the API server keeps, and what controllers and the kubelet make of it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.missing: set[str] = set()
+        """Images that cannot be pulled."""
+        self.slow: set[str] = set()
+        """Images whose pods never become ready, for no reason that shows."""
+        self.changes: list[str] = []
+        """What was created, changed and deleted, but pods."""
+        self._count = itertools.count(1)
+        for name in ("default", "kube-system"):
+            self.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        self.changes.clear()
+
+    def get(self, resource: str, namespace: str, name: str) -> Object:
+        try:
+            return self.objects[resource, namespace, name]
+        except KeyError:
+            raise Refused(404, "NotFound", f'{resource} "{name}" not found') from None
+
+    def find(self, resource: str, namespace: str, labels: str = "", fields: str = "") -> list[Object]:
+        found = [o for (r, n, _), o in sorted(self.objects.items()) if r == resource and namespace in ("", n)]
+        for pair in filter(None, labels.split(",")):
+            key, value = pair.split("=")
+            found = [o for o in found if o["metadata"].get("labels", {}).get(key) == value]
+        if fields.startswith("metadata.name="):
+            found = [o for o in found if o["metadata"]["name"] == fields.partition("=")[2]]
+        return found
+
+    def create(self, resource: str, namespace: str, new: Object) -> Object:
+        key = resource, namespace, new["metadata"]["name"]
+        if key in self.objects:
+            raise Refused(409, "AlreadyExists", f'{resource} "{key[2]}" already exists')
+        if namespace and ("namespaces", "", namespace) not in self.objects:
+            raise Refused(404, "NotFound", f'namespaces "{namespace}" not found')
+        meta = {"uid": f"uid-{next(self._count)}", "creationTimestamp": "2026-11-01T12:00:00Z", "generation": 1}
+        new["metadata"] |= meta | ({"namespace": namespace} if namespace else {})
+        return self._store("created", key, new)
+
+    def replace(self, resource: str, namespace: str, new: Object) -> Object:
+        key = resource, namespace, new["metadata"]["name"]
+        old = self.get(*key)
+        version = new["metadata"].get("resourceVersion")
+        if version and version != old["metadata"]["resourceVersion"]:
+            raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {resource} "{key[2]}"')
+        kept = {name: old["metadata"][name] for name in ("uid", "creationTimestamp", "generation", "resourceVersion")}
+        new["metadata"] |= kept
+        new |= {"status": old["status"]} if "status" in old else {}
+        if new == old:
+            return old
+        new["metadata"]["generation"] += 1
+        return self._store("configured", key, new)
+
+    def patch(self, resource: str, namespace: str, name: str, patch: Object) -> Object:
+        """kubectl's patch comes with the whole of what was applied, which is what the object becomes."""
+        old = self.get(resource, namespace, name)
+        if _within(patch, old):
+            return old
+        record = patch.get("metadata", {}).get("annotations", {}).get(RECORD)
+        if not record:
+            raise Refused(400, "BadRequest", f"a patch that is not of kubectl apply: {patch}")
+        new = json.loads(record)
+        new["metadata"].setdefault("annotations", {})[RECORD] = record
+        return self.replace(resource, namespace, new)
+
+    def delete(self, resource: str, namespace: str, name: str) -> Object:
+        gone = self.get(resource, namespace, name)
+        del self.objects[resource, namespace, name]
+        if resource == "deployments":
+            for pod in self.find("pods", namespace, f"app.kubernetes.io/name={name}"):
+                del self.objects["pods", namespace, pod["metadata"]["name"]]
+        self.changes.append(f"deleted {resource}/{name}")
+        return gone
+
+    def _store(self, verb: str, key: tuple[str, str, str], new: Object) -> Object:
+        new["metadata"]["resourceVersion"] = str(next(self._count))
+        self.objects[key] = new
+        if key[0] != "pods":
+            self.changes.append(f"{verb} {key[0]}/{key[2]}")
+        if key[0] == "deployments":
+            self._roll_out(key[1], new)
+        return new
+
+    def _roll_out(self, namespace: str, deployment: Object) -> None:
+        """A pod of the new template; those of others leave once it is ready."""
+        meta, template = deployment["metadata"], deployment["spec"]["template"]
+        pods = self.find("pods", namespace, f"app.kubernetes.io/name={meta['name']}")
+        old = [pod for pod in pods if pod["spec"] != template["spec"]]
+        ready = True
+        if len(old) == len(pods):
+            ready = self._start(namespace, f"{meta['name']}-{next(self._count)}", template)
+        else:
+            (same,) = (pod for pod in pods if pod not in old)
+            ready = same["status"]["containerStatuses"][0]["ready"]
+        for pod in old:
+            # A pod that never was ready makes way for any other; of the others one stays until the new one is.
+            if ready or not pod["status"]["containerStatuses"][0]["ready"]:
+                del self.objects["pods", namespace, pod["metadata"]["name"]]
+        count = 1 if ready else len(self.find("pods", namespace, f"app.kubernetes.io/name={meta['name']}"))
+        deployment["status"] = {"observedGeneration": meta["generation"], "replicas": count, "updatedReplicas": 1}
+        deployment["status"] |= {"availableReplicas": int(ready or count > 1), "readyReplicas": int(ready or count > 1)}
+
+    def _start(self, namespace: str, name: str, template: Object) -> bool:
+        image = template["spec"]["containers"][0]["image"]
+        ready = image not in self.missing | self.slow
+        state: Object = {"running": {"startedAt": "2026-11-01T12:00:00Z"}}
+        if image in self.missing:
+            state = {"waiting": {"reason": "ImagePullBackOff", "message": f"{BACK_OFF} {image}"}}
+            self._event(namespace, name, f'{BACK_OFF} "{image}"')
+        status = {"name": template["spec"]["containers"][0]["name"], "ready": ready, "restartCount": 0, "image": image}
+        status |= {"imageID": "", "state": state}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": template["metadata"]["labels"]}}
+        pod |= {"spec": template["spec"]}
+        pod |= {"status": {"phase": "Pending" if image in self.missing else "Running", "containerStatuses": [status]}}
+        self.create("pods", namespace, pod)
+        return ready
+
+    def _event(self, namespace: str, pod: str, message: str) -> None:
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"event-{next(self._count)}"}}
+        event |= {"type": "Warning", "reason": "Failed", "message": message, "count": 1, "source": {}}
+        event |= {"involvedObject": {"kind": "Pod", "namespace": namespace, "name": pod}}
+        event |= {"firstTimestamp": "2026-11-01T12:00:00Z", "lastTimestamp": "2026-11-01T12:00:00Z"}
+        self.create("events", namespace, event)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    cluster: Cluster
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def _answer(self) -> None:
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(size)
+        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+        try:
+            if "watch" in query:
+                return self._watch(path, {name: values[0] for name, values in query.items()})
+            with self.cluster.lock:
+                answer = self._discovery(path) or self._objects(path, {n: v[0] for n, v in query.items()}, body)
+            self._send(200, answer)
+        except Refused as refused:
+            self._send(refused.code, refused.status)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+
+    def _send(self, code: int, answer: Object | str) -> None:
+        text = isinstance(answer, str)
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain" if text else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _discovery(self, path: str) -> Object | None:
+        if path == "/version":
+            return {"major": "1", "minor": "36", "gitVersion": "v1.36.1"}
+        if path == "/api":
+            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+        if path == "/apis":
+            names = [tuple(group.split("/")) for group in GROUPS if "/" in group]
+            version = [{"groupVersion": f"{name}/{v}", "version": v} for name, v in names]
+            groups = [
+                {"name": n, "versions": [v], "preferredVersion": v} for (n, _), v in zip(names, version, strict=True)
+            ]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+        if path == "/openapi/v3":
+            return {"paths": {self._root(g)[1:]: {"serverRelativeURL": f"/openapi/v3{self._root(g)}"} for g in GROUPS}}
+        for group, kinds in GROUPS.items():
+            if path == self._root(group):
+                return {"kind": "APIResourceList", "groupVersion": group, "resources": list(map(_resource, kinds))}
+            if path == f"/openapi/v3{self._root(group)}":
+                return {"openapi": "3.0.0", "paths": {f"/{kind}": _validated(group, kind) for kind in kinds}}
+        return None
+
+    @staticmethod
+    def _root(group: str) -> str:
+        return f"/apis/{group}" if "/" in group else f"/api/{group}"
+
+    def _parse(self, path: str) -> tuple[str, str, str, str, str]:
+        """Group and version, resource, namespace, name, subresource."""
+        for group, kinds in GROUPS.items():
+            if path.startswith(self._root(group) + "/"):
+                parts = path.removeprefix(self._root(group) + "/").split("/")
+                namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
+                resource, name, sub, *_ = [*map(unquote, parts[2:] if namespace else parts), "", ""]
+                if resource in map(plural, kinds):
+                    return group, resource, namespace, name, sub
+        raise Refused(404, "NotFound", f"this server does not know {path}")
+
+    def _objects(self, path: str, query: dict[str, str], body: bytes) -> Object | str:
+        group, resource, namespace, name, sub = self._parse(path)
+        if sub == "log" and resource == "pods":
+            self.cluster.get(resource, namespace, name)
+            if query.get("previous") == "true":
+                raise Refused(400, "BadRequest", f"previous terminated container of {name} not found")
+            return f"a log line of {name}\n"
+        if sub:
+            raise Refused(404, "NotFound", f"this server does not know {path}")
+        if self.command == "GET" and name:
+            return self.cluster.get(resource, namespace, name)
+        if self.command == "GET":
+            items = self.cluster.find(
+                resource, namespace, query.get("labelSelector", ""), query.get("fieldSelector", "")
+            )
+            kind = next(kind for kind in GROUPS[group] if plural(kind) == resource)
+            return {"kind": f"{kind}List", "apiVersion": group, "metadata": {"resourceVersion": "1"}, "items": items}
+        if self.command == "DELETE" and name:
+            return self.cluster.delete(resource, namespace, name)
+        if "json" not in self.headers.get("Content-Type", ""):
+            raise Refused(415, "UnsupportedMediaType", "this server reads JSON")
+        sent = json.loads(body)
+        if self.command == "POST" and not name:
+            return self.cluster.create(resource, namespace, sent)
+        if self.command == "PUT" and sent["metadata"]["name"] == name:
+            return self.cluster.replace(resource, namespace, sent)
+        if self.command == "PATCH" and "merge-patch" in self.headers["Content-Type"]:
+            return self.cluster.patch(resource, namespace, name, sent)
+        raise Refused(405, "MethodNotAllowed", f"{self.command} {path}")
+
+    def _watch(self, path: str, query: dict[str, str]) -> None:
+        """Of one object, the changes as they come, until the client has had enough."""
+        _, resource, namespace, _, _ = self._parse(path)
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        seen = None
+        end = time.monotonic() + 60
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                with self.cluster.lock:
+                    found = self.cluster.find(resource, namespace, fields=query.get("fieldSelector", ""))
+                    now = json.dumps({"type": "MODIFIED", "object": found[0]}) if found else None
+                if now and now != seen:
+                    self.wfile.write(now.encode() + b"\n")
+                    seen = now
+                time.sleep(0.1)
+                self.wfile.flush()
+
+
+def _within(part: Any, whole: Any) -> bool:
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(key in whole and _within(value, whole[key]) for key, value in part.items())
+    return bool(part == whole)
+
+
+def _resource(kind: str) -> Object:
+    verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
+    return {"name": plural(kind), "singularName": "", "namespaced": kind != "Namespace", "kind": kind, "verbs": verbs}
+
+
+def _validated(group: str, kind: str) -> Object:
+    """What tells kubectl that the server looks at the fields itself."""
+    name, _, version = group.rpartition("/")
+    operation = {"x-kubernetes-group-version-kind": {"group": name, "version": version, "kind": kind}}
+    return {
+        "patch": operation
+        | {"parameters": [{"name": "fieldValidation", "in": "query"}], "responses": {"200": {"description": "OK"}}}
+    }
+
+
+@contextlib.contextmanager
+def running() -> Iterator[tuple[Cluster, str]]:
+    """A cluster, and the address of its API server, until the block ends."""
+    cluster = Cluster()
+    handler = type("Handler", (_Handler,), {"cluster": cluster})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield cluster, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,111 @@
+"""A desk to deploy from: a copy of what scripts/deploy needs, a cluster, and services that stand for its pods."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests import servers
+from tests.scripts.cluster import Cluster
+
+STAND_IN = Path(__file__).with_name("kubectl_stand_in.py")
+KUBECTL = shutil.which("kubectl") or "kubectl"
+CHAMPION = servers.ROOT / "models" / "champion"
+INFERENCE, MONITOR = "localhost/mlops/inference", "localhost/mlops/monitor"
+# Short, because nothing here takes its time but what never comes.
+PATIENCE = {"TIMEOUT": "20", "STUCK_TIMEOUT": "1", "SMOKE_TIMEOUT": "4", "LOCK_TIMEOUT": "0"}
+
+
+class Desk:
+    """Runs scripts/deploy."""
+
+    def __init__(self, folder: Path, cluster: Cluster, address: str) -> None:
+        self.cluster = cluster
+        self.repository = folder / "repository"
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        for part in ("scripts/deploying", "kustomize"):
+            shutil.copytree(servers.ROOT / part, self.repository / part)
+        (self.repository / "docs").mkdir()
+        for part in ("scripts/deploy", "docs/cat.jpg"):
+            shutil.copy2(servers.ROOT / part, self.repository / part)
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        (self.bin / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
+        (self.bin / "kubectl").chmod(0o755)
+        self.nodes = folder / "nodes.json"
+        self.nodes.write_text("{}")
+        self.environment = servers.environment() | PATIENCE
+        self.environment |= {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(self.temporary)}
+        self.environment |= {"REAL_KUBECTL": KUBECTL, "NODE": str(self.nodes), "HOME": str(folder)}
+        self.environment |= {"KUBECONFIG": str(self._kubeconfig(folder / "kubeconfig", address))}
+
+    @staticmethod
+    def _kubeconfig(path: Path, address: str) -> Path:
+        named: dict[str, Any] = {"clusters": [{"name": "it", "cluster": {"server": address}}]}
+        named |= {"users": [{"name": "it", "user": {}}], "current-context": "minikube"}
+        named |= {"contexts": [{"name": "minikube", "context": {"cluster": "it", "user": "it"}}]}
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config"} | named))
+        return path
+
+    def image(self, tag: str, port: int, bundle: Path = CHAMPION, registry: str = "localhost/mlops") -> None:
+        """Say which running service, and which bundle in it, an image of that tag is."""
+        nodes = json.loads(self.nodes.read_text())
+        nodes[f"{registry}/inference:{tag}"] = {"port": port, "bundle": str(bundle)}
+        self.nodes.write_text(json.dumps(nodes))
+
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["sh", str(self.repository / "scripts" / "deploy"), *arguments],
+            env=self.environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def deploy(self, *arguments: str, **settings: str) -> tuple[int, str]:
+        """Exit code and all that was printed; nothing is left behind, however it ended."""
+        process = self.start(*arguments, **settings)
+        printed, _ = process.communicate(timeout=120)
+        self.assert_nothing_left()
+        return process.returncode, printed
+
+    def assert_nothing_left(self) -> None:
+        assert list(self.temporary.iterdir()) == []
+        assert not self.cluster.find("configmaps", "default", fields="metadata.name=deploy-lock")
+
+    def wait_for_line(self, process: subprocess.Popen[str], text: str) -> str:
+        assert process.stdout
+        printed = ""
+        while text not in printed:
+            line = process.stdout.readline()
+            assert line, f"ended before it printed {text!r}:\n{printed}"
+            printed += line
+        return printed
+
+    def running(self) -> list[str]:
+        """Images of the service and of the job."""
+        service = self.cluster.get("deployments", "mlops", "mlops-service")["spec"]["template"]["spec"]
+        job = self.cluster.get("cronjobs", "monitoring", "post-deploy-accuracy")["spec"]["jobTemplate"]["spec"]
+        return [pod["containers"][0]["image"] for pod in (service, job["template"]["spec"])]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that somebody wrote into the cluster, without what the cluster adds."""
+        added = {"uid", "resourceVersion", "generation", "creationTimestamp"}
+        return {
+            "/".join(key): {name: value for name, value in thing.items() if name not in ("status", "metadata")}
+            | {"metadata": {name: value for name, value in thing["metadata"].items() if name not in added}}
+            for key, thing in self.cluster.objects.items()
+            if key[0] not in ("pods", "events")
+        }
+
+    def lock(self, expires: float) -> None:
+        """Hold the lock, as another deploy does."""
+        data = {"holder": "somebody@elsewhere", "expires": str(int(time.time() + expires))}
+        lock = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "deploy-lock"}, "data": data}
+        self.cluster.create("configmaps", "default", lock)

@@ -1,0 +1,76 @@
+"""kubectl on the PATH of a test: the real one, but for the two verbs that need a node.
+
+``port-forward`` forwards to a real service, which stands for the pods of an image, and ``exec`` reads the bundle
+that this service has. Both refuse what the script does not need. NODE names the file that knows these services.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+REAL = os.environ["REAL_KUBECTL"]
+PORT_FORWARD = ["port-forward", "-n", "mlops", "svc/mlops-service", ":8000"]
+EXEC = ["-n", "mlops", "--", "cat", "models/champion/manifest.json"]
+
+
+def fail(message: str) -> NoReturn:
+    sys.exit(f"error: {message}")
+
+
+def get(*arguments: str) -> Any:
+    done = subprocess.run([REAL, "get", "-n", "mlops", "-o", "json", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        fail(done.stderr)
+    return json.loads(done.stdout)
+
+
+def backend(pod: Any) -> Any:
+    """Address and bundle of the service that stands for a pod's image."""
+    if not pod["status"]["containerStatuses"][0]["state"].get("running"):
+        fail(f"unable to forward port because pod is not running. Current status={pod['status']['phase']}")
+    node = json.loads(Path(os.environ["NODE"]).read_text())
+    return node[pod["spec"]["containers"][0]["image"]]
+
+
+def port_forward() -> None:
+    service = get("service", "mlops-service")
+    labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
+    pods = get("pods", "-l", labels)["items"]
+    if not pods:
+        fail("timed out waiting for the condition")
+    # As kubectl's own: the first that it finds, be it the right one or not.
+    to = backend(pods[0])["port"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> 8000", flush=True)
+        while True:
+            client, _ = listener.accept()
+            pod = socket.create_connection(("127.0.0.1", to))
+            for source, sink in ((client, pod), (pod, client)):
+                threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    while data := source.recv(65536):
+        sink.sendall(data)
+    sink.shutdown(socket.SHUT_WR)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:2] == ["--context", "minikube"]:
+        arguments = arguments[2:]
+    if arguments == PORT_FORWARD:
+        port_forward()
+    elif arguments[0] == "exec" and arguments[2:] == EXEC:
+        sys.stdout.write(Path(backend(get("pod", arguments[1]))["bundle"], "manifest.json").read_text())
+    elif arguments[0] in ("port-forward", "exec"):
+        fail(f"the stand-in does not know: kubectl {' '.join(arguments)}")
+    else:
+        os.execv(REAL, ["kubectl", *arguments])
+
+
+main(sys.argv[1:])
