@@ -16,11 +16,12 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ml import checkpoint
+from ml.augment import mixing
 from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT
 from ml.device import mixed_precision
 from ml.errors import UserError
-from ml.loader import Pixels, plain_batches, training_batches
+from ml.loader import Ahead, Pixels, plain_batches, training_batches
 from ml.recipe import Recipe
 
 EVALUATION_BATCH = 256
@@ -28,7 +29,11 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a run's history; losses in nats (validation: at the best temperature), accuracies from 0 to 1."""
+    """One line of a run's history.
+
+    Losses are in nats (validation: at the best temperature), accuracies from 0 to 1; the speeds are those of the
+    whole, of the thread that makes batches, and of the steps alone. ``side`` is that of the crops, pixels.
+    """
 
     epoch: int
     train_loss: float
@@ -37,6 +42,9 @@ class Epoch:
     validation_accuracy: float
     images_per_second: float
     learning_rate: float
+    side: int = 0
+    loader_images_per_second: float = 0
+    step_images_per_second: float = 0
 
 
 @dataclass
@@ -126,11 +134,13 @@ class _Loop:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.network, avg_fn=self._blend, use_buffers=True)
         self.steps = max(1, len(training) // recipe.batch)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
+        groups = _parameter_groups(network, recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, recipe.learning_rate, total_steps=recipe.epochs * self.steps, pct_start=0.2
         )
         self.precision = mixed_precision(device)
+        self.mixing = mixing(int(training.labels.max()) + 1)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch = 0
         self.history: list[Epoch] = []
@@ -157,7 +167,8 @@ class _Loop:
         seed = self.recipe.seed * 1_000_003 + self.epoch
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        batches = training_batches(self.training, self.recipe, generator, self.device)
+        side = self.recipe.side(self.epoch)
+        batches = Ahead(training_batches(self.training, self.recipe, side, generator, self.device))
         self.network.train()
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device)
@@ -167,15 +178,18 @@ class _Loop:
             for pictures, labels in batches:
                 if self.stop_wished():
                     return None
-                loss, hits = self._step(pictures, labels)
+                loss, hits = self._step(*self._mixed(pictures, labels))
                 loss_sum += loss * len(labels)
                 correct += hits
                 seen += len(labels)
                 bar.update(len(labels))
                 if seen // self.recipe.batch % 10 == 0:  # reading a value waits for the device
                     bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}")
-            speed = seen / max(bar.format_dict["elapsed"], 1e-9)
             train_loss, train_accuracy = loss_sum.item() / seen, correct.item() / seen
+            seconds = bar.format_dict["elapsed"]
+            speed, loader, step = (
+                seen / max(spent, 1e-9) for spent in (seconds, batches.busy, seconds - batches.waited)
+            )
             validation_loss, validation_accuracy = self._validate()
             if not math.isfinite(train_loss + validation_loss):
                 raise FitError(
@@ -186,6 +200,9 @@ class _Loop:
                 loss=f"{train_loss:.3f}",
                 accuracy=f"{train_accuracy:.1%}",
                 validation=f"{validation_accuracy:.1%}",
+                side=side,
+                loader=f"{loader:.0f} images/s",
+                step=f"{step:.0f} images/s",
             )
         self.epoch += 1
         done = Epoch(
@@ -196,6 +213,9 @@ class _Loop:
             validation_accuracy,
             speed,
             float(self.schedule.get_last_lr()[0]),
+            side,
+            loader,
+            step,
         )
         if not self.history or validation_loss < min(e.validation_loss for e in self.history):
             self.best_epoch = self.epoch
@@ -210,6 +230,11 @@ class _Loop:
         seconds = (self.recipe.epochs - self.epoch) * len(self.training) / self.history[-1].images_per_second
         return f", {timedelta(seconds=round(seconds))} left in all"
 
+    def _mixed(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.recipe.mixes(self.epoch) and torch.rand(()).item() < self.recipe.mix:
+            return self.mixing(pictures, labels)
+        return pictures, labels
+
     def _step(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             logits = self.network(pictures)
@@ -222,7 +247,7 @@ class _Loop:
         self.scaler.update()
         self.schedule.step()
         self.average.update_parameters(self.network)
-        return loss.detach(), (logits.argmax(1) == labels).sum()
+        return loss.detach(), (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:

@@ -4,27 +4,28 @@ import hashlib
 import math
 import os
 import shutil
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2.functional import resized_crop
 from tqdm import tqdm
 
+from ml.augment import augment, jitter
 from ml.data import DataError, Picture
 from ml.model import normalise
 from ml.recipe import Recipe
 from services.inference import image
 from services.inference.image import PictureError, Resize, decode
 
-# Of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions".
-CROP_ASPECT = (3 / 4, 4 / 3)
-JITTER = 0.3
+T = TypeVar("T")
 
 
 class Pixels:
@@ -91,24 +92,69 @@ def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
 
 
 def training_batches(
-    data: Pixels, recipe: Recipe, generator: torch.Generator, device: torch.device
+    data: Pixels, recipe: Recipe, side: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
+    Args:
+        data: The pictures.
+        recipe: Settings.
+        side: Of the squares, pixels.
+        generator: Decides order and augmentation.
+        device: Where the batches are to be.
+
     Yields:
-        Normalised pictures ``(batch, 3, train_size, train_size)`` and labels ``(batch,)``, on ``device``. The last,
-        smaller batch is left out unless it is the only one, so that batch statistics stay comparable.
+        Normalised pictures ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. The last, smaller batch
+        is left out unless it is the only one, so that batch statistics stay comparable.
     """
     order = torch.randperm(len(data), generator=generator)
+    # A picture's own seed: what is done to it does not depend on what is done to others.
+    seeds = torch.randint(2**62, (len(data),), generator=generator).tolist()
+    luck = torch.rand((len(data), 3), generator=generator)
+    own = torch.Generator()
     for chosen in order.split(recipe.batch):
         if len(chosen) < recipe.batch <= len(data):
             return
-        rows = np.sort(chosen.numpy())  # one pass through the file
-        pixels = torch.from_numpy(data.pixels[rows]).permute(0, 3, 1, 2)
-        crops = torch.stack([_random_crop(picture, recipe, generator) for picture in pixels])
-        pictures = crops.to(device).permute(0, 2, 3, 1).to(torch.float32)
-        pictures = normalise(_jitter(_flip(pictures, generator), generator))
+        rows = chosen.sort().values  # one pass through the file
+        pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
+        made = [
+            augment(picture, side, recipe, own.manual_seed(seeds[row]))
+            for row, picture in zip(rows.tolist(), pixels, strict=True)
+        ]
+        pictures = torch.stack(made).to(device).permute(0, 2, 3, 1).to(torch.float32)
+        pictures = normalise(jitter(pictures, luck[rows]))
         yield pictures.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
+
+
+class Ahead(Generic[T]):
+    """Takes from an iterator in a thread, some items ahead of who uses them.
+
+    Attributes:
+        busy: Seconds that the thread took to make the items so far.
+        waited: Seconds that the user waited for them.
+    """
+
+    def __init__(self, items: Iterator[T], ahead: int = 4) -> None:
+        self._items, self._ahead = items, ahead
+        self.busy = self.waited = 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        with ThreadPoolExecutor(1) as pool:
+            coming = deque(pool.submit(self._next) for _ in range(self._ahead))
+            while coming:
+                start = time.perf_counter()
+                item = coming.popleft().result()
+                self.waited += time.perf_counter() - start
+                if item is not None:
+                    coming.append(pool.submit(self._next))
+                    yield item
+
+    def _next(self) -> T | None:
+        start = time.perf_counter()
+        try:
+            return next(self._items, None)
+        finally:
+            self.busy += time.perf_counter() - start
 
 
 def plain_batches(data: Pixels, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -117,34 +163,3 @@ def plain_batches(data: Pixels, batch: int, device: torch.device) -> Iterator[tu
         pixels = torch.from_numpy(data.pixels[start : start + batch].copy())
         pictures = normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
         yield pictures, data.labels[start : start + batch].to(device)
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * torch.rand((), generator=generator).item()
-
-
-def _random_crop(picture: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    side, size = picture.shape[-1], recipe.train_size
-    area = side * side * _uniform(recipe.crop, 1.0, generator)
-    aspect = math.exp(_uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1]), generator))
-    width = min(side, round(math.sqrt(area * aspect)))
-    height = min(side, round(math.sqrt(area / aspect)))
-    left = int(_uniform(0, side - width + 1, generator))
-    top = int(_uniform(0, side - height + 1, generator))
-    crop: Tensor = resized_crop(picture, top, left, height, width, [size, size], antialias=True)
-    return crop
-
-
-def _flip(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    flipped = torch.rand(len(pictures), generator=generator).to(pictures.device) < 0.5
-    return torch.where(flipped[:, None, None, None], pictures.flip(2), pictures)
-
-
-def _jitter(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary brightness, contrast and saturation of each picture by up to ``JITTER``."""
-    factors = 1 + JITTER * (2 * torch.rand((3, len(pictures), 1, 1, 1), generator=generator) - 1)
-    brightness, contrast, saturation = factors.to(pictures.device)
-    pictures = pictures * brightness
-    pictures = torch.lerp(pictures.mean((1, 2, 3), keepdim=True), pictures, contrast)
-    grey = pictures.mean(3, keepdim=True)
-    return torch.lerp(grey.expand_as(pictures), pictures, saturation).clamp_(0, 255)

@@ -9,6 +9,7 @@ from typing import Any
 from services.inference.image import Resize
 
 SLIM = "resnet18_slim"
+LITE = "resnet20_lite"
 TORCHVISION = (
     "mobilenet_v3_small",
     "mobilenet_v3_large",
@@ -18,7 +19,13 @@ TORCHVISION = (
     "resnet50",
     "convnext_tiny",
 )
-ARCHITECTURES = (*TORCHVISION, SLIM)
+ARCHITECTURES = (*TORCHVISION, SLIM, LITE)
+
+# All the networks halve their pictures several times; multiples of 16 lose little at the borders.
+SIDE_STEP = 16
+# Shares of all epochs: in which the side of the crops rises, and in which pictures are mixed.
+RISING = 0.8
+MIXING = 0.85
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,13 @@ class Recipe:
     resize: Resize = "stretch"
     size: int = 128
     train_size: int = 128
+    first_size: int = 0
     crop: float = 0.3
+    rotation: float = 0.0
+    degrade: float = 0.0
+    grey: float = 0.0
+    erase: float = 0.0
+    mix: float = 0.0
     epochs: int = 30
     batch: int = 64
     learning_rate: float = 2e-3
@@ -41,6 +54,20 @@ class Recipe:
     ema: float = 0.998
     patience: int = 8
     seed: int = 0
+
+    def side(self, epoch: int) -> int:
+        """Side of an epoch's crops, pixels; epochs count from 0.
+
+        It rises in equal steps from ``first_size`` to ``train_size`` ("Progressive resizing", Tan & Le 2021).
+        """
+        if not 0 < self.first_size < self.train_size:
+            return self.train_size
+        sides = [*range(self.first_size, self.train_size, SIDE_STEP), self.train_size]
+        return sides[min(epoch * len(sides) // max(1, round(RISING * self.epochs)), len(sides) - 1)]
+
+    def mixes(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, mixes pictures: the last learn from whole ones, as they will be served."""
+        return self.mix > 0 and epoch < MIXING * self.epochs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +83,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Below 32 pixels the deeper networks have nothing left to look at.
     side = _between(int, 32, 1024)
     setting("size", "side of the pictures that the network takes, pixels", type=side)
-    group.add_argument("--train-size", type=side, help="side of the training crops; smaller is faster [as --size]")
+    add = group.add_argument
+    add("--train-size", type=side, help="side of the training crops; smaller is faster [as --size]")
     setting("crop", "smallest share of a picture in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
+    add("--first-size", type=side, help="side of the first epochs' crops, which then rises [as --train-size]")
+    setting("rotation", "crops are turned by up to so many degrees", type=_between(float, 0, 180))
+    share = _between(float, 0, 1)
+    setting("degrade", "share of crops blurred, compressed, dimmed or shrunk", type=share)
+    setting("grey", "share of crops without colour", type=share)
+    setting("erase", "share of crops with a part erased", type=share)
+    setting("mix", "share of batches with mixup or CutMix, but for the last epochs", type=share)
     setting("epochs", "most passes over the training pictures", type=_between(int, 1))
     # Batch normalisation needs more than one.
     setting("batch", "pictures in a step", type=_between(int, 2))

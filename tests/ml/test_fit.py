@@ -24,7 +24,8 @@ def train(recipe, pixels, folder, **more):
 
 def same(history):
     """A history but for its speeds, which no two runs share."""
-    return [replace(epoch, images_per_second=0) for epoch in history]
+    speeds = ("images_per_second", "loader_images_per_second", "step_images_per_second")
+    return [replace(epoch, **dict.fromkeys(speeds, 0)) for epoch in history]
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +79,9 @@ def test_a_network_is_not_chosen_for_being_bold(unbroken, recipe, pixels, tmp_pa
 def test_each_epoch_draws_anew(recipe, pixels, tmp_path, monkeypatch):
     seeds = []
 
-    def batches(data, recipe, generator, device):
+    def batches(data, recipe, side, generator, device):
         seeds.append(generator.initial_seed())
-        return training_batches(data, recipe, generator, device)
+        return training_batches(data, recipe, side, generator, device)
 
     monkeypatch.setattr("ml.fit.training_batches", batches)
     train(replace(recipe, epochs=3), pixels, tmp_path)

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def epoch(data, recipe, seed=0):
-    return list(training_batches(data, recipe, torch.Generator().manual_seed(seed), CPU))
+    return list(training_batches(data, recipe, recipe.train_size, torch.Generator().manual_seed(seed), CPU))
 
 
 def colour_of(pictures: torch.Tensor) -> torch.Tensor:
