@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,32 @@ def prometheus(folder: Path, config: Path, port: int | None = None) -> Iterator[
         yield address
 
 
-def query(address: str, expression: str) -> list[dict[str, Any]]:
-    """What an instant query answers; a question that Prometheus does not understand fails with its own words."""
-    answer = requests.post(f"{address}/api/v1/query", data={"query": expression}, timeout=30).json()
+def query(address: str, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+    """What an instant query answers; a question that Prometheus does not understand fails with its own words.
+
+    Args:
+        address: Of the Prometheus.
+        expression: The question.
+        at: The time it is about, in seconds since 1970; now if not given.
+    """
+    data = {"query": expression} | ({"time": at} if at else {})
+    answer = requests.post(f"{address}/api/v1/query", data=data, timeout=30).json()
     assert answer["status"] == "success", f"{answer.get('error')}\n{expression}"
     result: list[dict[str, Any]] = answer["data"]["result"]
     return result
+
+
+def values(address: str, expression: str, at: float | None = None) -> dict[tuple[str, ...], float]:
+    """What an instant query answers: values by those of their labels, in the order of the labels' names."""
+    return {
+        tuple(value for name, value in sorted(one["metric"].items()) if name != "__name__"): float(one["value"][1])
+        for one in query(address, expression, at)
+    }
+
+
+def wait_until(address: str, condition: str, seconds: float = 60) -> None:
+    """Wait until a condition holds for something that Prometheus knows."""
+    deadline = time.monotonic() + seconds
+    while not query(address, condition):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
+        time.sleep(0.2)

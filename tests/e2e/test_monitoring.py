@@ -1,0 +1,231 @@
+"""What people see when they look: two real pods' worth of the service, the monitor, a Pushgateway and Prometheus.
+
+Prometheus runs the repository's own configuration and rules, with addresses for its service discovery.
+"""
+
+import json
+import math
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import requests
+
+from tests import bundles, pictures, prometheus, servers
+from tests.kustomize import dashboards
+from tests.kustomize.prometheus_config import endpoint, static
+from tests.pictures import BLUE, GREEN, RED, WHITE
+from tests.prometheus import values, wait_until
+from tests.services.inference.serving import service
+
+REFERENCE = {
+    "predicted_classes": {"red": 0.5, "green": 0.25, "blue": 0.25},
+    "confidence_bins": [0.3, 0.6, 0.9, 1.0],
+    "confidence_shares": [0.1, 0.2, 0.7],
+}
+METRICS = bundles.manifest_for(b"", bundles.CLASSES, bundles.SIZE)["metrics"] | {"accuracy": 0.9}
+# To one pod: 6 + 1 that are answered, 415, 500, and the monitor's 5; to the other 200, 400 and 503.
+REQUESTS = 17
+QUESTIONS = [
+    pytest.param(panel, target, id=f"{uid}-{panel['title']}-{target['refId']}")
+    for uid in ("service", "model")
+    for panel, target in dashboards.targets(dashboards.load(uid))
+]
+# A share of no pictures and the latency of no request are no numbers; nor is a result before the first check.
+EMPTY_AT_REST = {
+    "Latency p95",
+    "Latency of /predict",
+    "Latency of /predict, distribution",
+    "Share of the classes, live and before deployment",
+    "Share of pictures with at most this confidence",
+    "Distance from the held-out pictures",
+    "Accuracy now",
+    "Pictures in the last check",
+    "Last check",
+    "Age of the last check",
+    "Accuracy after deployment",
+    "Recall by class after deployment",
+    "Latency after deployment",
+    "Pictures of the post-deploy check",
+}
+
+
+@dataclass
+class Monitoring:
+    """A Prometheus that watched the service, and two moments, in seconds since 1970: before and after all requests."""
+
+    address: str
+    at_rest: float
+    at_work: float
+
+    def ask(self, expression, at=None):
+        return values(self.address, dashboards.asked(expression), at or self.at_work)
+
+
+@pytest.fixture(scope="module")
+def monitoring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("monitoring")
+    bundle = bundles.write(folder / "bundle", version="9", fragile=True, metrics=METRICS, reference=REFERENCE)
+    port = servers.free_port()
+    with (
+        service(folder, MODEL_DIR=bundle) as first,
+        service(folder, MODEL_DIR=bundle, WORKERS=1, MAX_IN_FLIGHT=1) as second,
+        prometheus.pushgateway(folder) as gateway,
+    ):
+        first.wait_for_workers()
+        pods = {"first": first, "second": second}
+        targets = {
+            "mlops-service": [
+                endpoint("mlops-service", f"127.0.0.1:{pod.port}", pod_name=name) for name, pod in pods.items()
+            ],
+            "pushgateway": [endpoint("pushgateway", gateway.removeprefix("http://"), namespace="monitoring")],
+            "prometheus": f"127.0.0.1:{port}",
+        }
+        with prometheus.prometheus(folder, static(folder, targets), port) as address:
+            wait_until(address, "count(count_over_time(up[1m]) >= 5) == 4")
+            at_rest = time.time()
+            work(first, second)
+            check(folder, first, gateway)
+            wait_until(address, f'sum(request_count_total{{endpoint="/predict"}}) >= {REQUESTS}')
+            wait_until(address, "post_deploy_pictures == 5 and on () cluster:post_deploy_accuracy:floor")
+            yield Monitoring(address, at_rest, time.time())
+
+
+def work(first, second):
+    """Nine pictures that are classified, three requests that cannot be, and one for which there is no place."""
+    for colour in (RED, RED, RED, GREEN, GREEN, BLUE):
+        assert first.predict(pictures.plain(colour)).status_code == 200
+    assert first.predict(pictures.plain(RED), pictures.plain(BLUE)).status_code == 200
+    assert first.send(b"not a picture").status_code == 415
+    assert first.predict(pictures.plain(WHITE)).status_code == 500
+    assert first.get("/made/up").status_code == 404
+    assert second.predict(pictures.plain(GREEN)).status_code == 200
+    with socket.create_connection(("127.0.0.1", second.port)) as slow:
+        head = "POST /predict HTTP/1.1\r\nHost: pod\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+        slow.sendall(head.encode() + b"\xff\xd8")
+        while second.metric("predictions_in_flight") != 1:
+            time.sleep(0.05)
+        assert second.predict(pictures.plain(RED)).status_code == 503
+
+
+def check(folder, pod, gateway):
+    """Run the post-deploy job on five labelled pictures, one of which has the wrong label."""
+    labelled = folder / "labelled"
+    labelled.mkdir()
+    for name, colour in {"red__1": RED, "red__2": RED, "green__1": GREEN, "blue__1": BLUE, "blue__2": RED}.items():
+        (labelled / f"{name}.jpg").write_bytes(pictures.plain(colour))
+    settings = {
+        "PREDICT_URL": pod.address,
+        "PUSHGATEWAY_URL": gateway,
+        "LABELLED_IMAGES": str(labelled),
+        "SPOOL_DIR": str(folder / "spool"),
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "services.monitor"],
+        cwd=servers.ROOT,
+        env=servers.environment() | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not [note for note in json.loads(done.stdout)["delivery"] if "Pushgateway" in note]
+
+
+def test_all_targets_are_up_and_have_the_labels_of_their_pods(monitoring):
+    up = prometheus.query(monitoring.address, "up")
+    assert sorted((one["metric"]["job"], one["metric"].get("pod"), one["value"][1]) for one in up) == [
+        ("mlops-service", "first", "1"),
+        ("mlops-service", "second", "1"),
+        ("prometheus", None, "1"),
+        ("pushgateway", None, "1"),
+    ]
+
+
+@pytest.mark.parametrize(("panel", "target"), QUESTIONS)
+def test_every_panel_has_data_at_work_and_no_nonsense_at_rest(monitoring, panel, target):
+    answer = monitoring.ask(target["expr"])
+    assert answer and all(math.isfinite(value) for value in answer.values()), f"{target['expr']}\n{answer}"
+    answer = monitoring.ask(target["expr"], monitoring.at_rest)
+    assert all(math.isfinite(value) for value in answer.values()), f"{target['expr']}\n{answer}"
+    assert answer or panel["title"] in EMPTY_AT_REST, target["expr"]
+
+
+def ask_panel(monitoring, uid, title):
+    """All that a panel shows, by its questions' letters."""
+    (panel,) = (panel for panel in dashboards.load(uid)["panels"] if panel["title"] == title)
+    return {target["refId"]: monitoring.ask(target["expr"]) for target in panel["targets"]}
+
+
+def test_the_service_dashboard_tells_what_happened(monitoring):
+    show = partial(ask_panel, monitoring, "service")
+    assert show("Ready pods") == {"A": {(): 2}, "B": {(): 2}}
+    assert show("Model")["A"] == {("colours", "9"): 2}
+    assert show("Error ratio of /predict")["A"][()] > 0 < show("Requests refused for want of a place")["A"][()]
+    latency = show("Latency of /predict")
+    assert 0 < latency["A"][()] <= latency["B"][()] <= latency["C"][()] < 30
+    assert show("Requests by endpoint")["A"].keys() >= {("/predict",), ("/metrics",), ("other",)}
+    assert show("Requests to /predict by status")["A"].keys() == {("200",), ("400",), ("415",), ("500",), ("503",)}
+    assert show("Predictions in flight")["A"] == {("first",): 0, ("second",): 0}
+    buckets = show("Latency of /predict, distribution")["A"]
+    assert buckets[("+Inf",)] == max(buckets.values()) > 0
+
+
+def test_the_request_counter_adds_up_over_pods_and_workers(monitoring):
+    by_endpoint = monitoring.ask("sum by (endpoint) (request_count_total)")
+    assert by_endpoint[("/predict",)] == REQUESTS
+    assert by_endpoint[("other",)] == 1
+    assert monitoring.ask("sum(request_count_total)")[()] >= sum(by_endpoint.values())
+
+
+def test_the_model_dashboard_tells_what_happened(monitoring):
+    show = partial(ask_panel, monitoring, "model")
+    assert show("Accuracy before deployment")["A"] == {(): 0.9}
+    assert show("Accuracy now")["A"] == {(): 0.8}
+    assert show("Pictures in the last check") == {"A": {(): 5}, "B": {(): 0}}
+    assert show("Last check")["A"] == {(): 1}
+    assert 0 <= show("Age of the last check")["A"][()] < 300
+    assert show("Recall by class after deployment")["A"] == {("red",): 1, ("green",): 1, ("blue",): 0.5}
+    accuracy = show("Accuracy after deployment")
+    assert accuracy["C"][()] < accuracy["A"][()] < accuracy["B"][()]
+    assert show("Latency after deployment")["A"].keys() == {("0.5",), ("0.95",)}
+
+
+def test_live_shares_can_be_laid_beside_the_references(monitoring):
+    show = partial(ask_panel, monitoring, "model")
+    classes = show("Share of the classes, live and before deployment")
+    assert classes["B"] == {("red",): 0.5, ("green",): 0.25, ("blue",): 0.25}
+    assert classes["A"].keys() == classes["B"].keys()
+    assert sum(classes["A"].values()) == pytest.approx(1)
+    # 4 + 3 red, 3 + 1 green, 2 + 1 blue of 14.
+    assert classes["A"][("red",)] == pytest.approx(7 / 14, abs=0.05)
+    confidence = show("Share of pictures with at most this confidence")
+    assert confidence["B"] == pytest.approx(
+        {("0.1",): 0, ("0.2",): 0, ("0.3",): 0, ("0.6",): 0.1, ("0.9",): 0.3, ("1.0",): 1}
+    )
+    assert confidence["B"].keys() < confidence["A"].keys()
+    assert confidence["A"][("1.0",)] == pytest.approx(1)
+    assert confidence["A"][("0.6",)] == 0
+    distance = show("Distance from the held-out pictures")
+    # Of the confidences: at 0.9 the reference has 0.3, the colours none.
+    assert distance["A"][()] < 0.1 and distance["B"][()] == pytest.approx(0.3)
+
+
+def test_every_rule_parses_and_is_evaluated_without_error(monitoring):
+    deadline = time.monotonic() + 30
+    while True:
+        groups = requests.get(f"{monitoring.address}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        if all(rule["health"] != "unknown" for rule in rules):
+            break
+        assert time.monotonic() < deadline, "the rules are not evaluated"
+        time.sleep(0.2)
+    assert {rule["type"] for rule in rules} == {"alerting", "recording"}
+    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
+    for rule in rules:
+        prometheus.query(monitoring.address, rule["query"])
