@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ml import report
+from ml import exclude, report
 from ml.dataset import DataError, Dataset, Picture, Problem, Split
 from ml.download import CATS_AND_DOGS, download
 from ml.report import printable
@@ -39,9 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("scan", help="check a folder of classes, without changing it")
     command.add_argument("folder", type=Path, help="holds one folder of pictures per class")
-    command.add_argument(
-        "--exclude", type=Path, metavar="FILE", help="list of pictures to keep out, one pattern a line"
-    )
+    exclude.add_argument(command)
     command.add_argument("--report", type=Path, metavar="CSV", help="write every file that was left out, and why")
     command.set_defaults(run=_scan)
 

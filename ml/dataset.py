@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -55,6 +55,7 @@ class Dataset:
         pictures: Sorted by label and path.
         problems: Sorted by path.
         fingerprint: SHA-256 over the sorted content hashes and class names of the pictures.
+        lists: Texts of the lists of pictures that were kept out, by file name.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dataset:
     pictures: tuple[Picture, ...]
     problems: tuple[Problem, ...]
     fingerprint: str
+    lists: dict[str, str] = field(default_factory=dict)
 
     def split(self, name: Split) -> tuple[Picture, ...]:
         """The pictures of one split, in the data set's order."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from ml import exclude
 from ml.data import DataError, Picture
 from ml.errors import UserError
 from ml.scan import collect
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ml.evaluate", description=main.__doc__)
     parser.add_argument("bundle", type=Path, help="folder with model.onnx and manifest.json")
     parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
-    parser.add_argument("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
+    exclude.add_argument(parser)
     parser.add_argument("--split", choices=("test", "validation", "train", "all"), default="test")
     options = parser.parse_args(arguments)
     try:

@@ -76,7 +76,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     unsent = tracker.finish()
     if unsent:
         lost = "\n  ".join(unsent)
-        exclude = ["--exclude", options.exclude] if options.exclude else []
+        exclude = [text for path in options.exclude for text in ("--exclude", path)]
         print(
             f"\nNot all could be sent to MLflow; it is kept:\n  {lost}\nThe bundle is in "
             f"{folder / registry.BUNDLE_FOLDER}. When MLflow is well:\n  {report.command('ml.tracking', folder)}\n"

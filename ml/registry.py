@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
 
-from ml import report
+from ml import exclude, report
 from ml.bundle import write
 from ml.data import Dataset
 from ml.errors import UserError
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetching.set_defaults(command=_fetch_command)
     gating = commands.add_parser("gate", help="make the challenger champion if it is no worse")
     gating.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
-    gating.add_argument("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
+    exclude.add_argument(gating)
     text = f"the served bundle, which must not be better either [{SERVED}]"
     gating.add_argument("--champion", type=Path, default=SERVED, metavar="FOLDER", help=text)
     gating.set_defaults(command=_gate_command)

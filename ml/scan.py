@@ -1,20 +1,19 @@
 """From a folder with one sub-folder per class to a checked data set."""
 
-import fnmatch
 import hashlib
 import os
-import re
 import stat
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ml import exclude as excludes
 from ml.dataset import DataError, Dataset, Picture, Problem, Reason, fingerprint, split_of
 from ml.folder import Description, read_description, slug
 from services.inference.image import FORMATS, PictureError, UnsupportedPictureError, decode
@@ -40,7 +39,7 @@ class _Checked:
     problem: Problem | None = None
 
 
-def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, progress: bool = True) -> Dataset:
+def scan(folder: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
     """Check every file below the class folders, leave out what cannot be used, and split the rest.
 
     Nothing is changed on disk. A picture is accepted exactly when the service would accept it. Hidden files and what
@@ -48,7 +47,7 @@ def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, 
 
     Args:
         folder: Holds one folder per class, or a single folder that does.
-        exclude: Text file of pictures to keep out, one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``;
+        exclude: Text files of pictures to keep out, one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``;
             case does not matter). Byte-identical copies of them are kept out too.
         workers: Threads; decoding leaves the interpreter's lock, so they run side by side.
         progress: Show a progress bar on standard error.
@@ -61,14 +60,15 @@ def scan(folder: Path, exclude: Path | None = None, workers: int | None = None, 
     return dataset
 
 
-def collect(folder: Path, exclude: Path | None = None, workers: int | None = None, progress: bool = True) -> Dataset:
+def collect(folder: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
     """As ``scan``, but with however few pictures there are."""
     root, folders = _class_folders(folder)
     description = read_description(folder) or Description(name=slug(folder.resolve().name))
     classes = tuple(folders)
     unreadable: list[Problem] = []
     files = [file for label, name in enumerate(classes) for file in _walk(root, folders[name], label, unreadable)]
-    named = _named_in(exclude, files, folder)
+    lists = excludes.read(exclude)
+    named = _named_in(lists, files, folder)
     checked = _check_all(files, workers or os.cpu_count() or 1, progress)
     checked, excluded = _without_excluded(checked, named)
     usable, repeated = _without_repeats([one for one in checked if one.problem is None])
@@ -85,6 +85,7 @@ def collect(folder: Path, exclude: Path | None = None, workers: int | None = Non
         pictures=pictures,
         problems=tuple(sorted([*unreadable, *excluded, *broken, *repeated], key=lambda problem: problem.path)),
         fingerprint=fingerprint(pictures, classes),
+        lists=lists,
     )
 
 
@@ -148,33 +149,25 @@ def _walk(root: Path, folder: Path, label: int, unreadable: list[Problem]) -> It
                 yield _File(path, path.relative_to(root).as_posix(), label)
 
 
-def _named_in(exclude: Path | None, files: list[_File], folder: Path) -> set[_File]:
-    if exclude is None:
-        return set()
-    try:
-        lines = [line.strip() for line in exclude.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"The list {exclude} cannot be read ({error}).") from error
-    patterns = [line.lower() for line in lines if line and not line.startswith("#")]
-    matches = re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
-
-    def named(file: _File) -> bool:
-        names = (file.name.lower(), file.path.relative_to(folder).as_posix().lower(), file.path.name.lower())
-        return any(matches(name) or matches(name.removesuffix(file.path.suffix.lower())) for name in names)
-
-    found = set(filter(named, files))
-    if patterns and not found:
-        raise DataError(f"No file matches a line of {exclude}: write one path (Cat/3701) or pattern (Cat/37*) a line.")
+def _named_in(lists: dict[str, str], files: list[_File], folder: Path) -> dict[_File, str]:
+    """The files that a list names, each with the list's name."""
+    found: dict[_File, str] = {}
+    for name, text in lists.items():
+        named = excludes.matcher(text)
+        matching = [f for f in files if named(f.name) or named(f.path.relative_to(folder).as_posix())]
+        if excludes.patterns(text) and not matching:
+            raise DataError(f"No file matches a line of {name}: write one path (Cat/3701) or pattern (Cat/37*) a line.")
+        found = dict.fromkeys(matching, name) | found
     return found
 
 
-def _without_excluded(checked: list[_Checked], named: set[_File]) -> tuple[list[_Checked], list[Problem]]:
+def _without_excluded(checked: list[_Checked], named: dict[_File, str]) -> tuple[list[_Checked], list[Problem]]:
     """A picture kept out under one name must not come in under another."""
     contents = {one.sha256: one.file.name for one in checked if one.file in named and one.sha256}
     kept, problems = [], []
     for one in checked:
         if one.file in named:
-            problems.append(Problem(one.file.path, "excluded", "named in the list"))
+            problems.append(Problem(one.file.path, "excluded", f"named in {named[one.file]}"))
         elif one.sha256 in contents:
             problems.append(Problem(one.file.path, "excluded", f"same bytes as {contents[one.sha256]}"))
         else:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
+from ml import exclude
 from ml.calibrate import fit_temperature
 from ml.data import Dataset, Picture, scan
 from ml.errors import UserError
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ml.suspects", description=main.__doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
-    add("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
+    exclude.add_argument(parser)
     add("--out", type=Path, required=True, help="folder for the list and the sheets")
     add("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded pictures [%(default)s]")
     add("--folds", type=int, choices=range(2, 11), default=2, metavar="N", help="2 to 10 [%(default)s]")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml import recipe, registry
+from ml import exclude, recipe, registry
 from ml.errors import UserError
 from ml.tracking import DEFAULT_ADDRESS, connect
 from services.inference.bundle import BundleError
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml.train", description=main.__doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with one sub-folder of pictures per class")
-    add("--exclude", type=Path, help="file with patterns of pictures to leave out, one a line")
+    exclude.add_argument(parser)
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, help="the run's folder [runs/<data set>-<time>]")
     folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")

@@ -16,6 +16,8 @@ from PIL import Image
 from ml.data import Dataset, scan
 from ml.loader import Pixels
 from ml.recipe import Recipe
+from ml.sample import sample
+from tests import pictures
 
 torch.set_num_threads(1)
 
@@ -82,3 +84,21 @@ def pixels(colours: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixel
         Pixels(colours.split("train"), 40, recipe.resize, cache, "training pictures"),
         Pixels(colours.split("validation"), recipe.size, recipe.resize, cache, "validation pictures"),
     )
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn circles and squares, 60 of each."""
+    folder = tmp_path_factory.mktemp("drawn") / "shapes"
+    sample(folder, pictures=120, progress=False)
+    return folder
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    """Two classes with a picture each."""
+    folder = tmp_path / "pets"
+    for seed, name in enumerate(("Cat", "Dog")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "good.jpg").write_bytes(pictures.noise(seed=seed))
+    return folder

@@ -11,30 +11,13 @@ import pytest
 
 from ml.data import DataError, Dataset, scan
 from ml.dataset import SPLITS, split_of
-from ml.sample import sample
 from ml.scan import collect
 from tests import pictures
 from tests.ml import NOT_TEXT
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "shapes"
-    sample(folder, pictures=120, progress=False)
-    return folder
-
-
-@pytest.fixture
-def two_classes(tmp_path: Path) -> Path:
-    folder = tmp_path / "pets"
-    for seed, name in enumerate(("Cat", "Dog")):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "good.jpg").write_bytes(pictures.noise(seed=seed))
-    return folder
-
-
-def found(folder: Path, exclude: Path | None = None) -> Dataset:
-    return collect(folder, exclude, progress=False)
+def found(folder: Path) -> Dataset:
+    return collect(folder, progress=False)
 
 
 def problems(dataset: Dataset, folder: Path) -> dict[str, str]:
@@ -190,35 +173,6 @@ def test_splits_and_counts_agree(drawn: Path) -> None:
     assert all(picture.sha256 == hashlib.sha256(picture.path.read_bytes()).hexdigest() for picture in dataset.pictures)
 
 
-@pytest.mark.parametrize(
-    ("line", "out"),
-    [
-        ("circle/00000", ["circle/00000.jpg"]),
-        ("no/such\ncircle/00002.jpg", ["circle/00002.jpg"]),
-        ("CIRCLE/0000[02]  ", ["circle/00000.jpg", "circle/00002.jpg"]),
-        ("# odd ones\n\n00001.jpg\n00003", ["square/00001.jpg", "square/00003.jpg"]),
-    ],
-)
-def test_the_list_keeps_pictures_out(drawn: Path, tmp_path: Path, line: str, out: list[str]) -> None:
-    (tmp_path / "list.txt").write_text(line, encoding="utf-8")
-    assert problems(found(drawn, tmp_path / "list.txt"), drawn) == dict.fromkeys(out, "excluded")
-
-
-def test_a_picture_kept_out_does_not_come_in_under_another_name(two_classes: Path, tmp_path: Path) -> None:
-    shutil.copy(two_classes / "Cat" / "good.jpg", two_classes / "Cat" / "a-copy.jpg")
-    (tmp_path / "list.txt").write_text("Cat/good")
-    dataset = found(two_classes, tmp_path / "list.txt")
-    assert problems(dataset, two_classes) == {"Cat/good.jpg": "excluded", "Cat/a-copy.jpg": "excluded"}
-
-
-def test_the_list_may_name_paths_from_the_outer_folder(two_classes: Path, tmp_path: Path) -> None:
-    outer = tmp_path / "outer"
-    outer.mkdir()
-    two_classes.rename(outer / "PetImages")
-    (tmp_path / "list.txt").write_text("PetImages/Cat/*")
-    assert problems(found(outer, tmp_path / "list.txt"), outer) == {"PetImages/Cat/good.jpg": "excluded"}
-
-
 def _case_twins(folder: Path) -> None:
     for name in ("Cat", "cat", "dog"):
         (folder / name).mkdir()
@@ -254,11 +208,3 @@ def test_says_what_is_wrong_with_the_folder(tmp_path: Path, make, message: str) 
     with pytest.raises(DataError, match=message) as caught:
         scan(folder, progress=False)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("content", "message"), [("nothing-like-it", "No file matches"), (None, "cannot be read")])
-def test_says_what_is_wrong_with_the_list(drawn: Path, tmp_path: Path, content: str | None, message: str) -> None:
-    if content:
-        (tmp_path / "list.txt").write_text(content)
-    with pytest.raises(DataError, match=message):
-        scan(drawn, tmp_path / "list.txt", progress=False)
