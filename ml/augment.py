@@ -1,10 +1,12 @@
 """Augmentation: what is done to a training picture, so that no two epochs see the same."""
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - the name torchvision's own documentation uses
@@ -124,7 +126,10 @@ def _blur(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _compress(picture: Tensor, generator: torch.Generator) -> Tensor:
-    compressed: Tensor = F.jpeg(picture, int(_uniform(8, 50, generator)))
+    # With Pillow, as torchvision is about to part with its own encoder.
+    file = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=int(_uniform(8, 50, generator)))
+    compressed: Tensor = F.pil_to_tensor(Image.open(file))
     return compressed
 
 

@@ -67,7 +67,7 @@ class Recipe:
 
     def mixes(self, epoch: int) -> bool:
         """Whether an epoch, counted from 0, mixes pictures: the last learn from whole ones, as they will be served."""
-        return self.mix > 0 and epoch < MIXING * self.epochs
+        return self.mix > 0 and epoch < int(MIXING * self.epochs)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

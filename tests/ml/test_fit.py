@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 
 
 def train(recipe, pixels, folder, **more):
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(recipe.seed)
     return fit(build(recipe.architecture, 2), *pixels, recipe, CPU, folder, **more)
 
@@ -104,6 +105,38 @@ def test_a_resumed_run_is_the_unbroken_one(unbroken, recipe, pixels, tmp_path):
     assert (rest.best_epoch, rest.ending) == (whole.best_epoch, whole.ending)
     assert rest.best.keys() == whole.best.keys()
     assert all(torch.equal(tensor, whole.best[name]) for name, tensor in rest.best.items())
+
+
+def test_everything_at_once_learns_and_resumes_as_unbroken(recipe, pixels, tmp_path):
+    full = replace(recipe, train_size=48, first_size=32, rotation=10, degrade=0.3, grey=0.1, erase=0.3, mix=0.8)
+    whole = train(full, pixels, tmp_path / "whole")
+    assert [e.side for e in whole.history] == [32, 32, 48, 48]
+    assert whole.history[-1].validation_accuracy > 0.9
+    assert all(e.loader_images_per_second > 0 and e.step_images_per_second > 0 for e in whole.history)
+
+    def stop_after_two(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    train(full, pixels, tmp_path / "cut", on_epoch=stop_after_two)
+    rest = train(full, pixels, tmp_path / "cut", resume=True)
+    assert same(rest.history) == same(whole.history)
+
+
+def test_mixing_learns_from_shares_of_labels(recipe, pixels, tmp_path, monkeypatch):
+    targets = []
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def seen(logits, labels, **more):
+        if "label_smoothing" in more and logits.requires_grad:
+            targets.append(labels)
+        return cross_entropy(logits, labels, **more)
+
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", seen)
+    train(replace(recipe, epochs=2, mix=1.0), pixels, tmp_path)
+    steps = len(pixels[0]) // recipe.batch
+    assert all(t.shape == (recipe.batch, 2) for t in targets[:steps]) and targets[0].unique().numel() > 2
+    assert all(t.shape == (recipe.batch,) for t in targets[steps:]), "the last epoch learns from whole pictures"
 
 
 def test_another_seed_is_another_run(unbroken, recipe, pixels, tmp_path):

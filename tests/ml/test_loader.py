@@ -9,7 +9,7 @@ import torch
 
 from ml import loader
 from ml.data import DataError
-from ml.loader import Pixels, plain_batches, training_batches
+from ml.loader import Ahead, Pixels, plain_batches, training_batches
 from ml.model import MEAN, STD
 from services.inference.image import PictureError, decode
 
@@ -86,6 +86,55 @@ def test_flips_and_crops_happen(recipe):
     assert 16 < int(halves.sum()) < 48
     (batch,) = epoch(data, replace(recipe, batch=64, crop=0.1))
     assert batch[0].mean((1, 2, 3)).std() > 0.3
+
+
+def test_a_picture_fares_the_same_whatever_else_is_in_its_batch(pixels, recipe):
+    recipe = replace(recipe, rotation=20, degrade=0.5, erase=0.5)
+    small = epoch(pixels[0], replace(recipe, batch=10))[0][0]
+    large = epoch(pixels[0], replace(recipe, batch=30))[0][0]
+    distances = (small[:, None] - large[None]).abs().amax((2, 3, 4))
+    assert (distances.amin(1) < 1e-4).all(), "the first ten of an epoch are among its first thirty"
+
+
+def test_batches_made_ahead_are_the_same_in_order():
+    made = []
+
+    def items():
+        for i in range(9):
+            made.append(i)
+            yield i
+
+    ahead = Ahead(items(), ahead=3)
+    taken = iter(ahead)
+    assert next(taken) == 0
+    assert [*taken] == list(range(1, 9)) == made[1:]
+    assert ahead.busy > 0 and ahead.waited >= 0
+
+
+def test_only_so_many_batches_are_made_ahead():
+    made = []
+
+    def items():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    for taken, _ in enumerate(Ahead(items(), ahead=3), 1):
+        assert len(made) <= taken + 3
+        if taken == 5:
+            break
+    assert 5 <= len(made) <= 8
+
+
+def test_an_error_in_making_a_batch_is_raised_where_it_is_used():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    taken = iter(Ahead(items()))
+    assert next(taken) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(taken)
 
 
 def test_plain_batches_give_all_in_order(pixels):

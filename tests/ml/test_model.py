@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision import models
 
-from ml.model import ARCHITECTURES, MEAN, SLIM, STD, ModelError, build, describe_weights, normalise
+from ml.model import ARCHITECTURES, LITE, MEAN, SLIM, STD, ModelError, build, describe_weights, normalise
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -15,6 +15,15 @@ from ml.model import ARCHITECTURES, MEAN, SLIM, STD, ModelError, build, describe
 def test_every_architecture_gives_one_logit_per_class(architecture):
     network = build(architecture, 3).eval()
     assert network(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+
+
+def test_lite_fits_on_a_small_machine_and_shrinks_pictures_as_much():
+    network = build(LITE, 2).eval()
+    assert parameters(network) * 2 < 10e6, "ten megabytes at two bytes a weight"
+    shapes = []
+    network.layer4.register_forward_hook(lambda *call: shapes.append(call[-1].shape))
+    network(torch.zeros(1, 3, 128, 128))
+    assert shapes == [(1, 288, 4, 4)]
 
 
 def test_slim_is_slim():

@@ -29,7 +29,13 @@ def test_every_setting_has_a_flag_of_its_type():
         "resize": "center-crop",
         "size": 64,
         "train_size": 48,
+        "first_size": 32,
         "crop": 0.5,
+        "rotation": 20.0,
+        "degrade": 0.1,
+        "grey": 0.2,
+        "erase": 0.3,
+        "mix": 0.4,
         "epochs": 3,
         "batch": 8,
         "learning_rate": 0.01,
@@ -57,6 +63,8 @@ def test_a_resumed_run_keeps_its_settings_but_for_flags_and_data():
         ("--batch", "1", "'1' is not a whole number from 2 up"),
         ("--size", "16", "'16' is not a whole number from 32 to 1024"),
         ("--train-size", "9999", "'9999' is not a whole number from 32 to 1024"),
+        ("--first-size", "8", "'8' is not a whole number from 32 to 1024"),
+        ("--mix", "2", "'2' is not a number from 0 to 1"),
         ("--crop", "1.5", "'1.5' is not a number from 0.01 to 1"),
         ("--learning-rate", "nan", "'nan' is not a number from 1e-08 to 100"),
         ("--learning-rate", "fast", "'fast' is not a number from 1e-08 to 100"),
@@ -70,3 +78,21 @@ def test_a_value_that_cannot_work_is_refused_at_once(flag, value, reason, capsys
         parse(flag, value)
     assert caught.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+def test_the_side_rises_in_steps_to_the_last_and_stays():
+    sides = [Recipe(epochs=20, first_size=64, train_size=112).side(epoch) for epoch in range(20)]
+    assert sides == sorted(sides) and set(sides) == {64, 80, 96, 112}
+    assert sides.count(64) == sides.count(80) == sides.count(96) == 4
+    assert [Recipe(epochs=1, first_size=64, train_size=96).side(0)] == [64]
+
+
+@pytest.mark.parametrize("first", [0, 96, 128])
+def test_without_a_smaller_first_side_all_epochs_have_the_same(first):
+    assert {Recipe(epochs=9, first_size=first, train_size=96).side(epoch) for epoch in range(9)} == {96}
+
+
+def test_the_last_epochs_do_not_mix():
+    mixes = [Recipe(epochs=20, mix=0.5).mixes(epoch) for epoch in range(20)]
+    assert mixes == [True] * 17 + [False] * 3
+    assert not any(Recipe(epochs=20).mixes(epoch) for epoch in range(20))
