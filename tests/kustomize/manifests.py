@@ -1,6 +1,7 @@
 """The manifests as kubectl renders them, and ways to find things in them."""
 
 import functools
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ OVERLAYS = sorted(path.parent for path in ROOT.glob("overlays/*/kustomization.ya
 BASES = sorted(path.parent for path in ROOT.glob("base/*/kustomization.yaml"))
 MINIKUBE = ROOT / "overlays" / "minikube"
 WORKLOADS = ("mlops-service", "prometheus", "pushgateway", "grafana", "post-deploy-accuracy")
+
+UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 10**6, "GB": 10**9, "m": 1e-3, "": 1}
 
 Object = dict[str, Any]
 
@@ -105,3 +108,10 @@ def values(tree: object, *keys: str) -> Iterator[Any]:
     elif isinstance(tree, list | tuple):
         for value in tree:
             yield from values(value, *keys)
+
+
+def amount(quantity: str) -> float:
+    """A quantity as a number: bytes, or processors."""
+    match = re.fullmatch(r"(\d+)(\w*)", quantity)
+    assert match, quantity
+    return int(match[1]) * UNITS[match[2]]

@@ -14,12 +14,6 @@ from services.monitor import settings as monitor
 from tests.kustomize import manifests
 
 FIVE_MINUTES = 300
-UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 10**6, "GB": 10**9, "m": 1e-3, "": 1}
-
-
-def amount(quantity: str) -> float:
-    number, unit = re.fullmatch(r"(\d+)(\w*)", quantity).groups()
-    return int(number) * UNITS[unit]
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def test_the_service_understands_its_settings(service, tmp_path):
     known = {field.name.upper() for field in dataclasses.fields(inference.Settings)}
     assert service.env.keys() <= known
     loaded = inference.load(inside(service.env, tmp_path))
-    assert loaded.workers <= amount(service.container["resources"]["limits"]["cpu"])
+    assert loaded.workers <= manifests.amount(service.container["resources"]["limits"]["cpu"])
     assert loaded.graceful_timeout >= loaded.upload_timeout
 
 
@@ -130,14 +124,14 @@ def test_the_job_ends_before_the_next_one_and_not_before_its_own_time_is_up(mini
 def test_every_container_has_requests_and_limits(minikube, name):
     resources = manifests.workload(minikube, name).container["resources"]
     for what in ("cpu", "memory"):
-        assert 0 < amount(resources["requests"][what]) <= amount(resources["limits"][what])
+        assert 0 < manifests.amount(resources["requests"][what]) <= manifests.amount(resources["limits"][what])
 
 
 def test_the_autoscaler_asks_for_more_before_the_limit_slows_the_service(minikube, service):
     (scaler,) = manifests.of_kind(minikube, "HorizontalPodAutoscaler")
     (metric,) = scaler["spec"]["metrics"]
     assert metric["resource"]["name"] == "cpu"
-    assert amount(metric["resource"]["target"]["averageValue"]) < amount(
+    assert manifests.amount(metric["resource"]["target"]["averageValue"]) < manifests.amount(
         service.container["resources"]["limits"]["cpu"]
     )
 
@@ -146,8 +140,8 @@ def test_prometheus_stays_within_its_claim(minikube):
     args = manifests.workload(minikube, "prometheus").container["args"]
     flags = dict(arg.removeprefix("--").split("=", 1) for arg in args)
     claim = manifests.find(minikube, "PersistentVolumeClaim", "prometheus-data")
-    size = amount(claim["spec"]["resources"]["requests"]["storage"])
-    assert amount(flags["storage.tsdb.retention.size"]) < 0.8 * size
+    size = manifests.amount(claim["spec"]["resources"]["requests"]["storage"])
+    assert manifests.amount(flags["storage.tsdb.retention.size"]) < 0.8 * size
     assert flags["storage.tsdb.retention.time"] == "15d"
     assert not [flag for flag in flags if flag.startswith("web.enable")]
 
