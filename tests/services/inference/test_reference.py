@@ -36,10 +36,18 @@ def samples(running, name):
     return {tuple(value for _, value in sorted(labels)): value for labels, value in found.items()}
 
 
+def wait_for_answers_of_both_workers(running):
+    """Only a worker that answers has set its gauges; one that is still loading has none to be added up."""
+    deadline = time.monotonic() + 30
+    while len({line["process"] for line in running.lines() if line.get("endpoint") == "/health"}) < 2:
+        assert time.monotonic() < deadline, running.log.read_text()
+        running.get("/health")
+
+
 def test_two_workers_say_what_the_manifest_says_once(tmp_path):
     bundles.write(tmp_path / "bundle", version="7", reference=REFERENCE)
     with service(tmp_path, MODEL_DIR=tmp_path / "bundle") as running:
-        running.wait_for_workers()
+        wait_for_answers_of_both_workers(running)
         assert samples(running, "model_held_out_accuracy") == {("colours", "7"): 1}
         assert samples(running, "model_reference_prediction_share") == {("red",): 0.5, ("green",): 0.3, ("blue",): 0.2}
         confidences = samples(running, "model_reference_confidence_share")
