@@ -3,14 +3,14 @@
 
 lock='-n default configmap/deploy-lock'
 
-lock_yaml() { # [resourceVersion to take the place of]
+lock_yaml() { # [a line of metadata]
   cat <<YAML
 apiVersion: v1
 kind: ConfigMap
 metadata:
   name: deploy-lock
   namespace: default
-  ${1:+resourceVersion: "$1"}
+  $*
 data:
   holder: "$holder"
   expires: "$(($(now) + 2 * timeout + smoke_timeout + 600))"
@@ -35,7 +35,7 @@ TEXT
     if [ "$expires" -lt "$(now)" ]; then
       say "Taking over the lock that a deploy left behind ($other)."
       # Of two that see this at once, one finds another version than it names.
-      lock_yaml "$revision" | k replace -f - >/dev/null 2>&1 && return
+      lock_yaml "resourceVersion: '$revision'" | k replace -f - >/dev/null 2>&1 && return
     fi
     if [ "$(now)" -ge "$give_up" ]; then
       holder=''

@@ -14,30 +14,30 @@ remember_pods() {
 wait_for_rollouts() {
   deadline=$(($(now) + timeout))
   sed -n 's/^Deployment //p' after.txt >deployments.txt
-  while read -r namespace name; do
-    say "Waiting for $namespace/$name"
+  while read -r namespace deployment; do
+    say "Waiting for $namespace/$deployment"
     wait_for_rollout || return 1
   done <deployments.txt
 }
 
 wait_for_rollout() {
   stuck_since=''
-  until k rollout status "deployment/$name" -n "$namespace" --timeout=3s </dev/null >rollout.txt 2>&1; do
-    why="$namespace/$name: $(tail -n 1 rollout.txt)"
+  until k rollout status "deployment/$deployment" -n "$namespace" --timeout=3s </dev/null >rollout.txt 2>&1; do
+    why="$namespace/$deployment: $(tail -n 1 rollout.txt)"
     ! grep -q 'progress deadline' rollout.txt || return 1
-    why="$namespace/$name is not ready after TIMEOUT=$timeout seconds: $(tail -n 1 rollout.txt)"
+    why="$namespace/$deployment is not ready after TIMEOUT=$timeout seconds: $(tail -n 1 rollout.txt)"
     [ "$(now)" -lt "$deadline" ] || return 1
     # A registry that is away for a moment mends itself; a tag that is not there does not.
     stuck=$(stuck_pods)
     if [ -z "$stuck" ]; then stuck_since=''; else stuck_since=${stuck_since:-$(now)}; fi
-    why="$namespace/$name cannot start: $stuck"
+    why="$namespace/$deployment cannot start: $stuck"
     [ -z "$stuck" ] || [ "$(now)" -lt $((stuck_since + stuck_timeout)) ] || return 1
     sleep 1
   done
 }
 
 stuck_pods() {
-  k get pods -n "$namespace" -l "app.kubernetes.io/name=$name" -o go-template='{{range .items -}}
+  k get pods -n "$namespace" -l "app.kubernetes.io/name=$deployment" -o go-template='{{range .items -}}
 {{$pod := .metadata.name}}{{if not .metadata.deletionTimestamp}}{{range .status.containerStatuses}}{{with .state.waiting -}}
 {{$pod}} {{.reason}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' </dev/null |
     grep -E " ($hopeless)\$" | grep -vFf old_pods.txt

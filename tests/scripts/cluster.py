@@ -38,7 +38,7 @@ def plural(kind: str) -> str:
     return re.sub("y$", "ie", kind.lower()) + "s"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What the API server answers instead of an object."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
@@ -68,7 +68,7 @@ class Cluster:
         try:
             return self.objects[resource, namespace, name]
         except KeyError:
-            raise Refused(404, "NotFound", f'{resource} "{name}" not found') from None
+            raise RefusedError(404, "NotFound", f'{resource} "{name}" not found') from None
 
     def find(self, resource: str, namespace: str, labels: str = "", fields: str = "") -> list[Object]:
         found = [o for (r, n, _), o in sorted(self.objects.items()) if r == resource and namespace in ("", n)]
@@ -82,9 +82,9 @@ class Cluster:
     def create(self, resource: str, namespace: str, new: Object) -> Object:
         key = resource, namespace, new["metadata"]["name"]
         if key in self.objects:
-            raise Refused(409, "AlreadyExists", f'{resource} "{key[2]}" already exists')
+            raise RefusedError(409, "AlreadyExists", f'{resource} "{key[2]}" already exists')
         if namespace and ("namespaces", "", namespace) not in self.objects:
-            raise Refused(404, "NotFound", f'namespaces "{namespace}" not found')
+            raise RefusedError(404, "NotFound", f'namespaces "{namespace}" not found')
         meta = {"uid": f"uid-{next(self._count)}", "creationTimestamp": "2026-11-01T12:00:00Z", "generation": 1}
         new["metadata"] |= meta | ({"namespace": namespace} if namespace else {})
         return self._store("created", key, new)
@@ -94,7 +94,7 @@ class Cluster:
         old = self.get(*key)
         version = new["metadata"].get("resourceVersion")
         if version and version != old["metadata"]["resourceVersion"]:
-            raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {resource} "{key[2]}"')
+            raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {resource} "{key[2]}"')
         kept = {name: old["metadata"][name] for name in ("uid", "creationTimestamp", "generation", "resourceVersion")}
         new["metadata"] |= kept
         new |= {"status": old["status"]} if "status" in old else {}
@@ -110,7 +110,7 @@ class Cluster:
             return old
         record = patch.get("metadata", {}).get("annotations", {}).get(RECORD)
         if not record:
-            raise Refused(400, "BadRequest", f"a patch that is not of kubectl apply: {patch}")
+            raise RefusedError(400, "BadRequest", f"a patch that is not of kubectl apply: {patch}")
         new = json.loads(record)
         new["metadata"].setdefault("annotations", {})[RECORD] = record
         return self.replace(resource, namespace, new)
@@ -177,7 +177,12 @@ class Cluster:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
     cluster: Cluster
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # an interrupted kubectl
+            super().handle()
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -191,7 +196,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             with self.cluster.lock:
                 answer = self._discovery(path) or self._objects(path, {n: v[0] for n, v in query.items()}, body)
             self._send(200, answer)
-        except Refused as refused:
+        except RefusedError as refused:
             self._send(refused.code, refused.status)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
@@ -239,17 +244,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 resource, name, sub, *_ = [*map(unquote, parts[2:] if namespace else parts), "", ""]
                 if resource in map(plural, kinds):
                     return group, resource, namespace, name, sub
-        raise Refused(404, "NotFound", f"this server does not know {path}")
+        raise RefusedError(404, "NotFound", f"this server does not know {path}")
 
     def _objects(self, path: str, query: dict[str, str], body: bytes) -> Object | str:
         group, resource, namespace, name, sub = self._parse(path)
         if sub == "log" and resource == "pods":
             self.cluster.get(resource, namespace, name)
             if query.get("previous") == "true":
-                raise Refused(400, "BadRequest", f"previous terminated container of {name} not found")
+                raise RefusedError(400, "BadRequest", f"previous terminated container of {name} not found")
             return f"a log line of {name}\n"
         if sub:
-            raise Refused(404, "NotFound", f"this server does not know {path}")
+            raise RefusedError(404, "NotFound", f"this server does not know {path}")
         if self.command == "GET" and name:
             return self.cluster.get(resource, namespace, name)
         if self.command == "GET":
@@ -261,7 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "DELETE" and name:
             return self.cluster.delete(resource, namespace, name)
         if "json" not in self.headers.get("Content-Type", ""):
-            raise Refused(415, "UnsupportedMediaType", "this server reads JSON")
+            raise RefusedError(415, "UnsupportedMediaType", "this server reads JSON")
         sent = json.loads(body)
         if self.command == "POST" and not name:
             return self.cluster.create(resource, namespace, sent)
@@ -269,7 +274,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.cluster.replace(resource, namespace, sent)
         if self.command == "PATCH" and "merge-patch" in self.headers["Content-Type"]:
             return self.cluster.patch(resource, namespace, name, sent)
-        raise Refused(405, "MethodNotAllowed", f"{self.command} {path}")
+        raise RefusedError(405, "MethodNotAllowed", f"{self.command} {path}")
 
     def _watch(self, path: str, query: dict[str, str]) -> None:
         """Of one object, the changes as they come, until the client has had enough."""

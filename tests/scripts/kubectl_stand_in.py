@@ -46,7 +46,8 @@ def port_forward() -> None:
     # As kubectl's own: the first that it finds, be it the right one or not.
     to = backend(pods[0])["port"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> 8000", flush=True)
+        sys.stdout.write(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> 8000\n")
+        sys.stdout.flush()
         while True:
             client, _ = listener.accept()
             pod = socket.create_connection(("127.0.0.1", to))
