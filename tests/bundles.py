@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME
+from services.inference.predictor import CLASSES_KEY, DISTANCE_NAME, INPUT_NAME, OUTPUT_NAME
 
 CLASSES = ["red", "green", "blue"]
 SIZE = 32
@@ -38,8 +38,10 @@ def write(
 
 
 def graph(classes: list[str], size: int, fragile: bool = False) -> onnx.ModelProto:
-    """Softmax over the mean of each colour channel."""
+    """Softmax over the mean of each colour channel; the distance is how far the strongest is from black, 0 to 1."""
     weights = {
+        "white": np.array(255, np.float32),
+        "channels": np.array([1], np.int64),
         "scale": np.array(SHARPNESS / 255, np.float32),
         "axes": np.array([1, 2], np.int64),
         "first": np.eye(3, len(classes), dtype=np.float32),
@@ -49,6 +51,8 @@ def graph(classes: list[str], size: int, fragile: bool = False) -> onnx.ModelPro
         helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
         helper.make_node("MatMul", ["mean", "first"], ["colours"]),
         helper.make_node("Mul", ["colours", "scale"], ["logits"]),
+        helper.make_node("ReduceMax", ["mean", "channels"], ["strongest"], keepdims=0),
+        helper.make_node("Div", ["strongest", "white"], [DISTANCE_NAME]),
         helper.make_node("Softmax", ["logits"], [OUTPUT_NAME], axis=1),
     ]
     if fragile:
@@ -62,13 +66,14 @@ def graph(classes: list[str], size: int, fragile: bool = False) -> onnx.ModelPro
             helper.make_node("Gather", ["entries", "entry"], ["looked_up"]),
             *nodes[1:3],
             helper.make_node("Mul", ["colours", "looked_up"], ["logits"]),
-            nodes[-1],
+            *nodes[4:],
         ]
     pixels = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", size, size, 3])
     probabilities = helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", len(classes)])
+    distance = helper.make_tensor_value_info(DISTANCE_NAME, TensorProto.FLOAT, ["batch"])
     initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     model = helper.make_model(
-        helper.make_graph(nodes, "colours", [pixels], [probabilities], initializers),
+        helper.make_graph(nodes, "colours", [pixels], [probabilities, distance], initializers),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=10,
     )
@@ -104,6 +109,7 @@ def manifest_for(model: bytes, classes: list[str], size: int) -> dict[str, Any]:
             "counts": {"test": dict.fromkeys(classes, 1)},
             "left_out": {},
         },
+        "uncertainty": {"least_confidence": 0.4, "greatest_distance": 0.99, "flagged": 0.0},
         "parity": {"pictures": 1, "max_probability_difference": 0.0},
         "metrics": {
             "pictures": len(classes),

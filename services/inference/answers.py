@@ -30,6 +30,9 @@ class Classification(_Answer):
     label: str = Field(description="the most probable class")
     confidence: float = Field(ge=0, le=1, description="its probability")
     probabilities: dict[str, float] = Field(description="every class; together 1")
+    uncertain: bool | None = Field(
+        description="the picture is doubtful, or unlike those learned from; null if the model has no limits for that"
+    )
 
 
 class Prediction(Classification):

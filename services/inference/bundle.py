@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 
+Precision = Literal["fp32", "fp16", "int8"]
+
 
 class BundleError(Exception):
     """The bundle cannot be served; the message is one sentence that says which file and why."""
@@ -40,6 +42,8 @@ class Training(_Section):
     epochs: int
     seed: int
     recipe: dict[str, str | int | float] = Field(default_factory=dict, description="settings of ml.train")
+    machine: str | None = Field(default=None, description="on what it was trained")
+    hours: float | None = Field(default=None, description="of training, validation left out")
 
 
 class Dataset(_Section):
@@ -51,6 +55,25 @@ class Dataset(_Section):
     fingerprint: str = Field(description="SHA-256 over the sorted content hashes and labels")
     counts: dict[str, dict[str, int]] = Field(description="pictures by split and class")
     left_out: dict[str, int] = Field(description="files left out, by reason")
+    lists: dict[str, str] = Field(default_factory=dict, description="texts of the lists of pictures left out")
+
+
+class CalibrationBin(_Section):
+    """The pictures that were answered with about one confidence."""
+
+    pictures: int
+    confidence: float = Field(description="mean")
+    accuracy: float
+
+
+class Mistake(_Section):
+    """A picture that was called something else."""
+
+    picture: str = Field(description="its folder and name")
+    label: str
+    predicted: str
+    confidence: float
+    traits: list[str] = Field(description="what is unusual about it among the pictures of its set")
 
 
 class Metrics(_Section):
@@ -62,6 +85,43 @@ class Metrics(_Section):
     recall: dict[str, float]
     log_loss: float = Field(description="nats")
     expected_calibration_error: float = Field(description="15 equal-width bins of confidence")
+    recall_ci95: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Wilson score intervals")
+    calibration: list[CalibrationBin] = Field(default_factory=list, description="the bins that hold pictures")
+    worst_mistakes: list[Mistake] = Field(default_factory=list, description="the most confident first")
+    uncertain: float | None = Field(default=None, description="share of the pictures that is flagged")
+
+
+class Uncertainty(_Section):
+    """When an answer is flagged: its confidence is low, or the picture is unlike those learned from.
+
+    The limits are chosen on validation pictures.
+    """
+
+    least_confidence: float
+    greatest_distance: float = Field(description="of the graph's output ``distance``")
+    flagged: float = Field(description="share of the validation pictures that is flagged")
+
+
+class Acceptance(_Section):
+    """Measured on photos as people send them: at their own size and shape, and as phones and messengers spoil them."""
+
+    metrics: Metrics
+    corrupted: dict[str, float] = Field(description="accuracy, by what was done to the photos")
+
+
+class Neither(_Section):
+    """The answers for pictures that show none of the classes, of one kind."""
+
+    pictures: int
+    uncertain: float = Field(description="share that is flagged")
+    sure: float = Field(description="share that is answered with a confidence of 99 % or more")
+
+
+class Histogram(_Section):
+    """How a number is spread."""
+
+    bins: list[float] = Field(description="edges, one more than shares")
+    shares: list[float]
 
 
 class Reference(_Section):
@@ -100,6 +160,12 @@ class Manifest(_Section):
     parity: Parity | None = Field(description="none until the graph was compared")
     metrics: Metrics | None = Field(description="none until the bundle was evaluated")
     reference: Reference | None = Field(description="none until the bundle was evaluated")
+    precision: Precision = Field(default="fp32", description="of the weights in model.onnx")
+    uncertainty: Uncertainty | None = Field(
+        default=None, description="none: the service does not say when it is unsure"
+    )
+    acceptance: Acceptance | None = Field(default=None, description="none until measured on such photos")
+    neither: dict[str, Neither] = Field(default_factory=dict, description="by kind of picture")
 
     @field_validator("classes")
     @classmethod

@@ -87,8 +87,9 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
             g.seen["pictures"] = len(pictures)
             with places.computing:
                 pixels = _decode(pictures, predictor, settings.max_pixels)
-                rows = predictor.predict(pixels)
-        return _answer(predictor, rows)
+                rows, uncertain = predictor.answer(pixels)
+        flags = [None] * len(rows) if uncertain is None else uncertain.tolist()
+        return _answer(predictor, rows, flags)
 
 
 def _decode(pictures: list[bytes], predictor: Predictor, max_pixels: int) -> NDArray[np.uint8]:
@@ -102,9 +103,11 @@ def _decode(pictures: list[bytes], predictor: Predictor, max_pixels: int) -> NDA
     return pixels
 
 
-def _answer(predictor: Predictor, rows: NDArray[np.float32]) -> dict[str, Any]:
+def _answer(predictor: Predictor, rows: NDArray[np.float32], flags: list[bool | None]) -> dict[str, Any]:
     manifest = predictor.manifest
-    classified = [classification(manifest.classes, row) for row in rows]
+    classified = [
+        classification(manifest.classes, row) | {"uncertain": flag} for row, flag in zip(rows, flags, strict=True)
+    ]
     for one in classified:
         metrics.predictions.labels(one["label"]).inc()
         metrics.confidence.labels(one["label"]).observe(one["confidence"])

@@ -10,6 +10,7 @@ from services.inference.bundle import Bundle, BundleError
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"
+DISTANCE_NAME = "distance"
 CLASSES_KEY = "classes"
 
 
@@ -59,11 +60,11 @@ class Predictor:
                 f"The model takes {inputs}, but the manifest describes uint8 {INPUT_NAME} of {size} × {size} × 3."
             )
         outputs = {o.name: o.shape[1:] for o in self._session.get_outputs()}
-        if outputs != {OUTPUT_NAME: [len(bundle.manifest.classes)]}:
-            raise BundleError(
-                f"The model gives {outputs}, but the manifest describes {OUTPUT_NAME} of "
-                f"{len(bundle.manifest.classes)} classes."
-            )
+        described: dict[str, list[int]] = {OUTPUT_NAME: [len(bundle.manifest.classes)]}
+        if bundle.manifest.uncertainty:
+            described[DISTANCE_NAME] = []
+        if any(outputs.get(name) != shape for name, shape in described.items()):
+            raise BundleError(f"The model gives {outputs}, but the manifest describes {described}.")
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify a batch.
@@ -76,3 +77,28 @@ class Predictor:
         """
         (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         return np.asarray(probabilities, dtype=np.float32)
+
+    def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Classify a batch, and say which answers are not to be relied on.
+
+        Args:
+            pixels: As for ``predict``.
+
+        Returns:
+            The rows of ``predict``, and for each picture whether it is uncertain, shape ``(n,)``; None instead of that
+            where the bundle has no limits for it.
+        """
+        limits = self.manifest.uncertainty
+        if limits is None:
+            return self.predict(pixels), None
+        probabilities, distances = self.measure(pixels)
+        unsure = probabilities.max(1) < limits.least_confidence
+        return probabilities, unsure | (distances > limits.greatest_distance)
+
+    def measure(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give the rows of ``predict`` and how far each picture is from those that the model learned from, ``(n,)``.
+
+        Only of a graph that has the output ``distance``.
+        """
+        probabilities, distances = self._session.run([OUTPUT_NAME, DISTANCE_NAME], {INPUT_NAME: pixels})
+        return np.asarray(probabilities, dtype=np.float32), np.asarray(distances, dtype=np.float32)

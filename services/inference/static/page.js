@@ -77,7 +77,9 @@ function show(answer, file, card) {
   const rest = ranking.slice(BARS);
   if (rest.length) bars.push(bar(`${rest.length} more`, rest.reduce((sum, [, share]) => sum + share, 0)));
   card.querySelector(".bars").replaceChildren(...bars);
-  status.textContent = `${file.name}: ${answer.label}, ${percent(answer.confidence)}`;
+  card.querySelector(".note").hidden = !answer.uncertain;
+  const doubt = answer.uncertain ? ", uncertain" : "";
+  status.textContent = `${file.name}: ${answer.label}, ${percent(answer.confidence)}${doubt}`;
 }
 
 function bar(name, share) {

@@ -123,6 +123,18 @@ def test_several_pictures_at_once_and_the_same_one_again(page, files):
     assert [card[1] for card in cards(page, 3)] == ["red", "green", "red"]
 
 
+def test_an_uncertain_answer_says_so(page, files):
+    choose(page, files["red.jpg"])
+    cards(page, 1)
+    assert not page.find_element(By.CSS_SELECTOR, ".note").is_displayed()
+    files["notes.jpg"].write_bytes(pictures.plain((90, 90, 90)))
+    choose(page, files["notes.jpg"])
+    cards(page, 2)
+    notes = [note.text for note in page.find_elements(By.CSS_SELECTOR, ".note") if note.is_displayed()]
+    assert len(notes) == 1 and notes[0].startswith("Uncertain: ")
+    assert page.find_element(By.CSS_SELECTOR, "[role=status]").text.endswith("%, uncertain")
+
+
 @pytest.mark.parametrize("how", ["drop", "paste"])
 def test_dropping_and_pasting(page, how):
     page.execute_script(HAND_OVER, how, base64.b64encode(pictures.plain(BLUE, "PNG")).decode())

@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
-from tests import pictures
+from tests import bundles, pictures
 from tests.pictures import BLUE, GREEN, RED
+from tests.services.inference.serving import service
 
 MODEL = {"name": "colours", "version": "1"}
 
@@ -17,12 +18,25 @@ def test_one_picture_as_a_form(shared, colour, label):
     response = shared.predict(pictures.plain(colour))
     assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
     answer = response.json()
-    assert answer.keys() == {"label", "confidence", "probabilities", "model"}
+    assert answer.keys() == {"label", "confidence", "probabilities", "uncertain", "model"}
+    assert answer["uncertain"] is False
     assert answer["label"] == label
     assert answer["confidence"] == answer["probabilities"][label] == max(answer["probabilities"].values()) > 0.9
     assert list(answer["probabilities"]) == ["red", "green", "blue"], "the model's own order"
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-9)
     assert answer["model"] == MODEL
+
+
+def test_doubtful_and_unfamiliar_pictures_are_flagged(shared):
+    grey, glaring = (90, 90, 90), (255, 0, 0)
+    answers = shared.predict(*(pictures.plain(colour) for colour in (RED, grey, glaring))).json()["predictions"]
+    assert [one["uncertain"] for one in answers] == [False, True, True]
+    assert answers[1]["confidence"] < 0.4 < 0.9 < answers[2]["confidence"], "flagged for two different reasons"
+
+
+def test_a_model_without_limits_does_not_say_whether_it_is_sure(tmp_path):
+    with service(tmp_path, MODEL_DIR=bundles.write(tmp_path / "model", uncertainty=None)) as running:
+        assert running.predict(pictures.plain(GREEN)).json()["uncertain"] is None
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "image/png", "image/x-made-up", "application/octet-stream", ""])
