@@ -1,6 +1,7 @@
 """Hands this machine's pip settings to a build: writes one pip.conf, and prints the options that mount it all."""
 
 import ast
+import configparser
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,10 @@ def main() -> None:
     """Write the file that is named on the command line, and print an option per line."""
     file = Path(sys.argv[1])
     found = settings()
-    file.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in found.items())]) + "\n")
+    handed = configparser.RawConfigParser()
+    handed["global"] = found
+    with file.open("w") as stream:
+        handed.write(stream)
     print(f"--volume={file.resolve()}:{IN_THE_BUILD}:ro")
     for path in sorted(places(iter(found.values()))):
         print(f"--volume={path}:{path}:ro")
