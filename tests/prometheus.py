@@ -36,16 +36,16 @@ def pushgateway(folder: Path, *options: str, credentials: str = "") -> Iterator[
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, config: Path, port: int | None = None) -> Iterator[str]:
+def prometheus(folder: Path, config: Path, port: int | None = None, *options: str, **env: str) -> Iterator[str]:
     """Run a Prometheus with a configuration, its data in ``folder``; gives its address."""
     port = port or servers.free_port()
     address = f"http://127.0.0.1:{port}"
     log = folder / "prometheus.log"
     command = [
         *(binary("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'prometheus-data'}"),
-        *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
+        *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn", *options),
     ]
-    with servers.running(command, log) as process:
+    with servers.running(command, log, env) as process:
         servers.wait_for(f"{address}/-/ready", process, log)
         yield address
 
