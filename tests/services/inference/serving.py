@@ -70,9 +70,15 @@ class Service:
     def wait_for_workers(self, count: int = 2) -> None:
         """Wait until that many workers have loaded the model."""
         deadline = time.monotonic() + 30
-        while len(self.workers()) != count or self.metric("model_ready") != 1:
+        # The metric knows only of workers that are through with it: one that still loads would not be waited for.
+        while len(self.loaded()) != count or self.metric("model_ready") != 1:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
+
+    def loaded(self) -> set[int]:
+        """Process ids of the workers that have loaded the model."""
+        said = {line["process"] for line in self.lines() if line.get("message") == "model loaded"}
+        return said & set(self.workers())
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""

@@ -58,8 +58,7 @@ def memory(running):
 
 
 def test_ten_thousand_hostile_uploads(bundle, tmp_path):
-    limits = {"MAX_PIXELS": 4_000_000, "LOG_LEVEL": "warning"}
-    with service(tmp_path, MODEL_DIR=bundle, **limits) as running:
+    with service(tmp_path, MODEL_DIR=bundle, MAX_PIXELS=4_000_000) as running:
         running.wait_for_workers()
         workers = running.workers()
 
