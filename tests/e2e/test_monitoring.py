@@ -17,7 +17,7 @@ import requests
 
 from tests import bundles, pictures, prometheus, servers
 from tests.kustomize import dashboards
-from tests.kustomize.prometheus_config import endpoint, static
+from tests.kustomize.prometheus_config import endpoint, names, questions, rules, static
 from tests.pictures import BLUE, GREEN, RED, WHITE
 from tests.prometheus import values, wait_until
 from tests.services.inference.serving import service
@@ -229,3 +229,9 @@ def test_every_rule_parses_and_is_evaluated_without_error(monitoring):
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
     for rule in rules:
         prometheus.query(monitoring.address, rule["query"])
+
+
+def test_rules_and_runbooks_ask_for_nothing_that_nobody_exposes_or_records(monitoring):
+    asked = set().union(*(names(expression) for expression in [*(rule["expr"] for rule in rules()), *questions()]))
+    there = requests.get(f"{monitoring.address}/api/v1/label/__name__/values", timeout=10).json()["data"]
+    assert asked - set(there) == set()

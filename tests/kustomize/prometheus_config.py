@@ -1,5 +1,6 @@
 """The repository's Prometheus configuration with addresses for its service discovery, and nothing else changed."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from tests import servers
 
 FOLDER = servers.ROOT / "kustomize" / "base" / "prometheus"
+RUNBOOKS = servers.ROOT / "docs" / "runbooks"
+QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 Target = dict[str, Any]
 
 
@@ -58,3 +61,22 @@ def static(folder: Path, targets: Mapping[str, str | list[Target]], interval: st
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every rule that the configuration names."""
+    files = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"]
+    groups = [group for file in files for group in yaml.safe_load((FOLDER / file).read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def questions() -> list[str]:
+    """What the runbooks ask Prometheus, one question a line."""
+    blocks = [block for page in sorted(RUNBOOKS.glob("*.md")) for block in QUERY.findall(page.read_text())]
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def names(expression: str) -> set[str]:
+    """The metrics that an expression asks for."""
+    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(by|on|ignoring|without) *\([^)]*\)', " ", expression)
+    return set(re.findall(r"\b[a-z][a-z0-9_:]*\b(?! *\()", bare)) - {"and", "or", "unless"}

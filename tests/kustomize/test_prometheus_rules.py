@@ -7,25 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import prometheus, servers
+from tests import prometheus
 from tests.kustomize import manifests
-from tests.kustomize.prometheus_config import FOLDER, static
+from tests.kustomize.prometheus_config import RUNBOOKS, questions, rules, static
 
 CASES = sorted((Path(__file__).parent / "prometheus").glob("*.yml"))
-RUNBOOKS = servers.ROOT / "docs" / "runbooks"
 PAGES = {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"}
 REPOSITORY = "{{ $externalLabels.repository }}/blob/HEAD/"
 JOBS = {"mlops-service": "pod:8000", "pushgateway": "pod:9091", "prometheus": "localhost:9090"}
 DAYS = {"s": 1 / 86400, "m": 1 / 1440, "h": 1 / 24, "d": 1}
-QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"kubectl -n (\w+) ([^\n`|]+)")
 
-RULES = [
-    rule
-    for file in yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"]
-    for group in yaml.safe_load((FOLDER / file).read_text())["groups"]
-    for rule in group["rules"]
-]
+RULES = rules()
 ALERTS = [
     pytest.param(rule, id="-".join([rule["alert"], *rule["labels"].values()])) for rule in RULES if "alert" in rule
 ]
@@ -108,17 +101,11 @@ def spaced(window):
 
 
 def test_runbooks_ask_questions_that_prometheus_understands(tmp_path):
-    queries = [
-        line
-        for page in RUNBOOKS.glob("*.md")
-        for block in QUERY.findall(page.read_text())
-        for line in block.splitlines()
-    ]
-    rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(queries)]
+    asked = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(questions())]
     file = tmp_path / "queries.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
+    file.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": asked}]}))
     promtool("check", "rules", file)
-    assert len(queries) > len(PAGES)
+    assert len(asked) > len(PAGES)
 
 
 def test_runbooks_name_what_is_in_the_cluster(minikube):
