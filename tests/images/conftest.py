@@ -7,8 +7,6 @@ import pytest
 
 from tests.images import engine
 
-pytestmark = pytest.mark.images
-
 
 def pytest_collection_modifyitems(items):
     """Only `make test-images` runs what is in this folder."""
