@@ -1,8 +1,14 @@
 """The README is a contract: what it names is there, and what it lists is what the code has."""
 
+import functools
+import os
 import re
+import shutil
+import subprocess
 from dataclasses import MISSING, fields
 from pathlib import Path
+
+import yaml
 
 from services.inference.settings import Settings
 from tests import bundles
@@ -10,7 +16,18 @@ from tests.servers import ROOT
 from tests.services.inference.serving import service
 
 README = (ROOT / "README.md").read_text()
-VERBS = set(re.findall(r"^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+VERBS = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+OVERLAY = "kustomize/overlays/minikube"
+# What comes and goes in the cluster by the README's own commands.
+MADE_BY_HAND = {("monitoring", "job", "post-deploy-accuracy-now"), ("monitoring", "configmap", "labelled-images")}
+
+
+@functools.cache
+def cluster() -> set[tuple[str, str, str]]:
+    """Namespace, kind and name of everything that the overlay brings."""
+    rendered = subprocess.run(["kubectl", "kustomize", OVERLAY], cwd=ROOT, check=True, capture_output=True, text=True)
+    objects = yaml.safe_load_all(rendered.stdout)
+    return {(o["metadata"].get("namespace", ""), o["kind"].lower(), o["metadata"]["name"]) for o in objects}
 
 
 def settings_table() -> str:
@@ -28,8 +45,8 @@ def test_the_table_of_settings_is_what_the_service_reads() -> None:
 
 
 def test_every_make_verb_exists() -> None:
-    used = set(re.findall(r"(?:^|`|=\S+ )make ([a-z]+)", README, re.MULTILINE))
-    assert {"up", "test", "train", "data", "demo"} <= used
+    used = set(re.findall(r"(?:^|`|=\S+ )make ([a-z-]+)", README, re.MULTILINE))
+    assert {"up", "test", "train", "data", "demo", "minikube", "deploy", "labelled-images"} <= used
     assert used <= VERBS
 
 
@@ -38,7 +55,44 @@ def test_every_link_leads_somewhere() -> None:
         re.sub(r"[^a-z -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)", README, re.MULTILINE)
     }
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
+        if not target.startswith("https://"):
+            assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
+
+
+def test_it_stays_short_enough_to_be_read() -> None:
+    assert len(README.encode()) < 25_000
+
+
+def test_every_file_and_folder_that_is_named_exists() -> None:
+    named = set(re.findall(r"(?<![\w./-])(?:\.github|docs|kustomize|models|scripts|services|tests)/[\w./-]*\w", README))
+    assert {"kustomize/overlays/minikube", "scripts/deploy"} <= named
+    # Files that only a run leaves behind would not be in a clone.
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    there = {str(parent) for name in tracked for parent in (Path(name), *Path(name).parents)}
+    assert named <= there
+    for script in re.findall(r"\bsh (scripts/\w+)", README):
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+def test_everything_in_the_cluster_that_is_named_is_in_the_overlay() -> None:
+    asked = re.findall(r"kubectl -n (\S+) [^`\n]*?\b([a-z]+)/([a-z][\w-]+)", README)
+    asked += [(space, "service", name) for name, space in re.findall(r"minikube service (\S+) -n (\S+)", README)]
+    assert {kind for _, kind, _ in asked} >= {"service", "deployment", "cronjob", "serviceaccount"}
+    assert set(asked) <= cluster() | MADE_BY_HAND
+    for name, port in re.findall(r"`([a-z]+)` (\d{4})", README):
+        service = (ROOT / f"kustomize/base/{name}/service.yaml").read_text()
+        assert yaml.safe_load(service)["spec"]["ports"][0]["port"] == int(port), name
+
+
+def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+    queries = [q for block in re.findall(r"```promql\n(.*?)```", README, re.DOTALL) for q in block.splitlines()]
+    assert {"sum(request_count_total)", "sum by (endpoint) (request_count_total)"} <= set(queries)
+    rules = [{"record": f"q{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "readme", "rules": rules}]}))
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: apt install prometheus"
+    done = subprocess.run([promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_module_that_is_run_exists() -> None:
