@@ -23,12 +23,10 @@ wait_for_rollouts() {
 wait_for_rollout() {
   stuck_since=''
   until k rollout status "deployment/$deployment" -n "$namespace" --timeout=3s </dev/null >rollout.txt 2>&1; do
-    why="$namespace/$deployment: $(tail -n 1 rollout.txt)"
-    ! grep -q 'progress deadline' rollout.txt || return 1
-    why="$namespace/$deployment is not ready after TIMEOUT=$timeout seconds: $(tail -n 1 rollout.txt)"
+    why="$namespace/$deployment is not ready after TIMEOUT=$timeout seconds: $(sed -n 1p rollout.txt)"
     [ "$(now)" -lt "$deadline" ] || return 1
-    # A registry that is away for a moment mends itself; a tag that is not there does not.
-    stuck=$(stuck_pods)
+    # A registry that is away for a moment mends itself, and so does the mark of a rollout that failed before this one.
+    stuck=$(grep 'progress deadline' rollout.txt || stuck_pods)
     if [ -z "$stuck" ]; then stuck_since=''; else stuck_since=${stuck_since:-$(now)}; fi
     why="$namespace/$deployment cannot start: $stuck"
     [ -z "$stuck" ] || [ "$(now)" -lt $((stuck_since + stuck_timeout)) ] || return 1

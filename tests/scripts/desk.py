@@ -42,10 +42,11 @@ class Desk:
         self.environment = servers.environment() | PATIENCE
         self.environment |= {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(self.temporary)}
         self.environment |= {"REAL_KUBECTL": KUBECTL, "NODE": str(self.nodes), "HOME": str(folder)}
-        self.environment |= {"KUBECONFIG": str(self._kubeconfig(folder / "kubeconfig", address))}
+        self.environment |= {"KUBECONFIG": str(self.kubeconfig(folder / "kubeconfig", address))}
 
     @staticmethod
-    def _kubeconfig(path: Path, address: str) -> Path:
+    def kubeconfig(path: Path, address: str) -> Path:
+        """Write the settings of a kubectl that asks that API server."""
         named: dict[str, Any] = {"clusters": [{"name": "it", "cluster": {"server": address}}]}
         named |= {"users": [{"name": "it", "user": {}}], "current-context": "minikube"}
         named |= {"contexts": [{"name": "minikube", "context": {"cluster": "it", "user": "it"}}]}

@@ -34,7 +34,7 @@ def backend(pod: Any) -> Any:
     if not pod["status"]["containerStatuses"][0]["state"].get("running"):
         fail(f"unable to forward port because pod is not running. Current status={pod['status']['phase']}")
     node = json.loads(Path(os.environ["NODE"]).read_text())
-    return node[pod["spec"]["containers"][0]["image"]]
+    return node.get(pod["spec"]["containers"][0]["image"]) or node["any image"]
 
 
 def port_forward() -> None:

@@ -1,62 +1,18 @@
 """scripts/deploy: what it brings to the cluster, and what it leaves there when something is wrong."""
 
-import contextlib
-import copy
 import json
 import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import servers
 from tests.scripts import cluster
-from tests.scripts.desk import CHAMPION, INFERENCE, MONITOR, Desk
-from tests.services.inference.serving import Service, service
+from tests.scripts.desk import CHAMPION, INFERENCE, MONITOR
+from tests.services.inference.serving import service
 
 VERSION = json.loads((CHAMPION / "manifest.json").read_text())["version"]
-
-
-@pytest.fixture(scope="module")
-def champion(tmp_path_factory) -> Iterator[Service]:
-    """A service with the shipped model."""
-    with service(tmp_path_factory.mktemp("champion"), MODEL_DIR=CHAMPION, WORKERS=1) as running:
-        running.wait_for_workers(1)
-        yield running
-
-
-@pytest.fixture
-def desk(tmp_path, champion) -> Iterator[Desk]:
-    """A cluster with nothing in it, and images v1 and v2 that serve the shipped model."""
-    with desk_in(tmp_path, champion) as made:
-        yield made
-
-
-@contextlib.contextmanager
-def desk_in(folder: Path, champion: Service) -> Iterator[Desk]:
-    with cluster.running() as (made, address):
-        desk = Desk(folder, made, address)
-        desk.image("v1", champion.port)
-        desk.image("v2", champion.port)
-        yield desk
-
-
-@pytest.fixture(scope="module")
-def objects_of_v1(tmp_path_factory, champion) -> dict[tuple[str, str, str], cluster.Object]:
-    with desk_in(tmp_path_factory.mktemp("v1"), champion) as desk:
-        code, printed = desk.deploy("v1")
-        assert code == 0, printed
-        return desk.cluster.objects
-
-
-@pytest.fixture
-def deployed(desk, objects_of_v1) -> Desk:
-    """The same with v1 deployed."""
-    desk.cluster.objects = copy.deepcopy(objects_of_v1)
-    return desk
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -188,43 +144,6 @@ def test_going_back_to_what_did_not_run_either_is_said(desk):
     assert desk.running()[0] == f"{INFERENCE}:v3"
 
 
-def test_a_locked_cluster_is_not_touched_and_the_holder_named(deployed):
-    deployed.lock(expires=60)
-    deployed.cluster.changes.clear()
-    process = deployed.start("v2")
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 3, printed
-    assert "somebody@elsewhere" in printed
-    assert deployed.cluster.changes == []
-    assert deployed.running()[0] == f"{INFERENCE}:v1"
-
-
-def test_the_second_waits_for_the_first(deployed):
-    deployed.lock(expires=60)
-    process = deployed.start("v2", LOCK_TIMEOUT="60")
-    deployed.wait_for_line(process, "Waiting for another deploy to end (somebody@elsewhere)")
-    deployed.cluster.delete("configmaps", "default", "deploy-lock")
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, printed
-    assert deployed.running()[0] == f"{INFERENCE}:v2"
-
-
-def test_two_at_once_take_turns(deployed):
-    processes = [deployed.start(tag, LOCK_TIMEOUT="60") for tag in ("v1", "v2")]
-    for process in processes:
-        printed, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, printed
-    locks = [change for change in deployed.cluster.changes if "deploy-lock" in change]
-    assert locks == ["created configmaps/deploy-lock", "deleted configmaps/deploy-lock"] * 2
-
-
-def test_a_lock_that_was_left_behind_is_taken_over(deployed):
-    deployed.lock(expires=-1)
-    code, printed = deployed.deploy("v2")
-    assert code == 0, printed
-    assert "Taking over the lock that a deploy left behind (somebody@elsewhere)" in printed
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_in_the_middle_it_goes_back(deployed, number):
     before = deployed.state()
@@ -239,66 +158,9 @@ def test_interrupted_in_the_middle_it_goes_back(deployed, number):
     deployed.assert_nothing_left()
 
 
-@pytest.mark.parametrize("tag", ["", "latest", "with space", "../up", "a:b", "-x", "a\nb", "x" * 129])
-def test_what_is_no_tag_is_refused(desk, tag):
-    code, printed = desk.deploy(tag)
-    assert code == 2, printed
-    assert "tag" in printed
-    assert desk.cluster.changes == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"REGISTRY": "ghcr.io/ow ner"}, "REGISTRY=ghcr.io/ow ner"),
-        ({"OVERLAY": "kustomize/overlays/moon"}, "OVERLAY=kustomize/overlays/moon"),
-        ({"OVERLAY": "/etc"}, "OVERLAY=/etc"),
-        ({"OVERLAY": "kustomize/base/grafana"}, "inference"),
-        ({"TIMEOUT": "soon"}, "TIMEOUT"),
-        ({"CONTEXT": "moon"}, "no cluster answers in context moon"),
-    ],
-)
-def test_a_wrong_setting_is_refused_before_anything_is_touched(desk, settings, named):
-    code, printed = desk.deploy("v1", **settings)
-    assert code == 2, printed
-    assert named in printed
-    assert desk.cluster.changes == []
-
-
-def test_without_a_tag_it_says_how_it_is_used(desk):
-    code, printed = desk.deploy()
-    assert code == 2
-    assert "usage: scripts/deploy TAG" in printed and "exit codes:" in printed
-
-
-@pytest.mark.parametrize("tool", ["kubectl", "curl"])
-def test_a_missing_tool_is_named(desk, tool):
-    needed = [
-        "cat",
-        "chmod",
-        "cp",
-        "date",
-        "dirname",
-        "grep",
-        "mkdir",
-        "mktemp",
-        "rm",
-        "sed",
-        "sh",
-        "sort",
-        "tail",
-        "tr",
-    ]
-    for name in {*needed, "curl"} - {tool}:
-        (desk.bin / name).symlink_to(shutil.which(name) or name)
-    if tool == "kubectl":
-        (desk.bin / "kubectl").unlink()
-    code, printed = desk.deploy("v1", PATH=str(desk.bin))
-    assert code == 2, printed
-    assert f"{tool} is not installed: https://" in printed
-
-
-def test_the_shell_scripts_are_clean():
-    scripts = [servers.ROOT / "scripts" / "deploy", *(servers.ROOT / "scripts" / "deploying").glob("*.sh")]
-    done = subprocess.run(["shellcheck", "--shell=sh", *scripts], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+def test_the_autoscalers_number_survives_a_roll_back_and_the_next_deploy(deployed):
+    deployed.cluster.get("deployments", "mlops", "mlops-service")["spec"]["replicas"] = 3
+    deployed.cluster.missing.add(f"{INFERENCE}:v3")
+    assert deployed.deploy("v3")[0] == 1
+    assert deployed.deploy("v2")[0] == 0
+    assert deployed.cluster.get("deployments", "mlops", "mlops-service")["spec"]["replicas"] == 3

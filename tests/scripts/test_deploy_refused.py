@@ -1,0 +1,80 @@
+"""scripts/deploy: what is found out before the cluster is touched."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests import servers
+
+
+@pytest.mark.parametrize("tag", ["", "latest", "with space", "../up", "a:b", "-x", "a\nb", "x" * 129])
+def test_what_is_no_tag_is_refused(desk, tag):
+    code, printed = desk.deploy(tag)
+    assert code == 2, printed
+    assert "tag" in printed
+    assert desk.cluster.changes == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"REGISTRY": "ghcr.io/ow ner"}, "REGISTRY=ghcr.io/ow ner"),
+        ({"OVERLAY": "kustomize/overlays/moon"}, "OVERLAY=kustomize/overlays/moon"),
+        ({"OVERLAY": "/etc"}, "OVERLAY=/etc"),
+        ({"OVERLAY": "kustomize/base/grafana"}, "inference"),
+        ({"TIMEOUT": "soon"}, "TIMEOUT"),
+        ({"CONTEXT": "moon"}, "no cluster answers in context moon"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_is_touched(desk, settings, named):
+    code, printed = desk.deploy("v1", **settings)
+    assert code == 2, printed
+    assert named in printed
+    assert desk.cluster.changes == []
+
+
+def test_without_a_tag_it_says_how_it_is_used(desk):
+    code, printed = desk.deploy()
+    assert code == 2
+    assert "usage: scripts/deploy TAG" in printed and "exit codes:" in printed
+
+
+@pytest.mark.parametrize("tool", ["kubectl", "curl"])
+def test_a_missing_tool_is_named(desk, tool):
+    needed = [
+        "cat",
+        "chmod",
+        "cp",
+        "date",
+        "dirname",
+        "grep",
+        "mkdir",
+        "mktemp",
+        "rm",
+        "sed",
+        "sh",
+        "sort",
+        "tail",
+        "tr",
+    ]
+    for name in {*needed, "curl"} - {tool}:
+        (desk.bin / name).symlink_to(shutil.which(name) or name)
+    if tool == "kubectl":
+        (desk.bin / "kubectl").unlink()
+    code, printed = desk.deploy("v1", PATH=str(desk.bin))
+    assert code == 2, printed
+    assert f"{tool} is not installed: https://" in printed
+
+
+def test_the_shell_scripts_are_clean():
+    scripts = [servers.ROOT / "scripts" / "deploy", *(servers.ROOT / "scripts" / "deploying").glob("*.sh")]
+    done = subprocess.run(["shellcheck", "--shell=sh", *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_cluster_that_does_not_answer_is_told(desk, tmp_path):
+    nowhere = desk.kubeconfig(tmp_path / "nowhere", f"http://127.0.0.1:{servers.free_port()}")
+    code, printed = desk.deploy("v1", KUBECONFIG=str(nowhere))
+    assert code == 2, printed
+    assert "no cluster answers. Is it started?" in printed
