@@ -1,0 +1,133 @@
+"""scripts/minikube: the steps from nothing to the addresses, with stand-ins for Docker and minikube that take notes."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.scripts import api_server
+from tests.scripts.desk import CHAMPION, INFERENCE, Desk
+from tests.services.inference.serving import service
+
+# Each knows no more than what the script asks, and fails at anything else.
+DOCKER = """#!/bin/sh
+echo "docker $*" >>{notes}
+case $* in info | build\\ --*\\ --target\\ *) ;; *) echo "unknown: docker $*" >&2; exit 64 ;; esac
+"""
+MINIKUBE = """#!/bin/sh
+echo "minikube $*" >>{notes}
+case $* in
+  "--profile minikube status") [ -f {notes}.runs ] ;;
+  "--profile minikube start "*) touch {notes}.runs ;;
+  "--profile minikube addons enable metrics-server" | "--profile minikube image load localhost/mlops/"*) ;;
+  *) echo "unknown: minikube $*" >&2; exit 64 ;;
+esac
+"""
+CALICO = "minikube --profile minikube start --driver docker --cni calico --cpus 2 --memory 4g"
+
+
+class Laptop:
+    """A clean clone with nothing running."""
+
+    def __init__(self, desk: Desk, folder: Path) -> None:
+        self.desk = desk
+        self.notes = folder / "notes"
+        for name, text in {"docker": DOCKER, "minikube": MINIKUBE}.items():
+            (desk.bin / name).write_text(text.format(notes=self.notes))
+            (desk.bin / name).chmod(0o755)
+        for name in ("minikube", "images"):
+            shutil.copy2(servers.ROOT / "scripts" / name, desk.repository / "scripts")
+        self.git("init", "--quiet")
+        self.git("add", ".")
+        self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "all")
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.desk.repository, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def run(self, **settings: str) -> tuple[int, str, list[str]]:
+        """Exit code, what was printed, and what was asked of Docker and minikube."""
+        self.notes.write_text("")
+        done = subprocess.run(
+            ["sh", "scripts/minikube"],
+            cwd=self.desk.repository,
+            env=self.desk.environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        return done.returncode, done.stdout, self.notes.read_text().splitlines()
+
+    def tag(self) -> str:
+        return self.desk.running()[0].removeprefix(f"{INFERENCE}:")
+
+
+@pytest.fixture
+def laptop(tmp_path) -> Iterator[Laptop]:
+    with (
+        service(tmp_path, MODEL_DIR=CHAMPION, WORKERS=1) as champion,
+        api_server.running() as (made, address),
+    ):
+        champion.wait_for_workers(1)
+        desk = Desk(tmp_path, made, address)
+        desk.nodes.write_text(json.dumps({"any image": {"port": champion.port, "bundle": str(CHAMPION)}}))
+        yield Laptop(desk, tmp_path)
+
+
+def test_from_nothing_to_the_addresses_and_again_with_a_change(laptop):
+    code, printed, asked = laptop.run()
+    assert code == 0, printed
+    tag = laptop.git("rev-parse", "--short=12", "HEAD")
+    assert CALICO in asked
+    for image in ("inference", "monitor"):
+        assert any(line.endswith(f"--target {image} --tag localhost/mlops/{image}:{tag} .") for line in asked)
+        assert f"minikube --profile minikube image load localhost/mlops/{image}:{tag}" in asked
+    assert laptop.tag() == tag
+    for name, namespace in {"mlops-service": "mlops", "grafana": "monitoring", "prometheus": "monitoring"}.items():
+        assert f"minikube service {name} -n {namespace} --url" in printed
+        laptop.desk.cluster.get("services", namespace, name)
+    assert "MLFLOW_HOST=0.0.0.0 make mlflow" in printed
+
+    (laptop.desk.repository / "more.txt").touch()
+    code, printed, asked = laptop.run()
+    assert code == 0, printed
+    assert not any(" start " in line for line in asked)
+    assert re.fullmatch(rf"{tag}-\d{{14}}", laptop.tag())
+
+
+@pytest.mark.parametrize("tool", ["docker", "minikube", "kubectl"])
+def test_a_missing_tool_is_named_with_how_to_get_it(laptop, tool):
+    # What the script needs before it looks for tools.
+    for name in ("dirname", "sh"):
+        (laptop.desk.bin / name).symlink_to(shutil.which(name) or name)
+    (laptop.desk.bin / tool).unlink()
+    code, printed, _ = laptop.run(PATH=str(laptop.desk.bin))
+    assert code == 2, printed
+    assert f"{tool} is not installed." in printed
+    assert "winget install" in printed and "brew install" in printed and "https://" in printed
+
+
+def test_a_docker_that_does_not_answer_is_told_from_none(laptop):
+    (laptop.desk.bin / "docker").write_text("#!/bin/sh\nexit 1\n")
+    code, printed, asked = laptop.run()
+    assert code == 2, printed
+    assert "docker is installed but does not answer" in printed
+    assert asked == []
+
+
+def test_images_that_cannot_be_built_are_not_deployed(laptop):
+    text = DOCKER.format(notes=laptop.notes).replace("case", '[ "$1" = info ] || exit 1\ncase')
+    (laptop.desk.bin / "docker").write_text(text)
+    assert laptop.run()[0] == 1
+    assert laptop.desk.cluster.changes == []
+
+
+def test_the_script_is_clean():
+    done = subprocess.run(["shellcheck", "--shell=sh", servers.ROOT / "scripts/minikube"], capture_output=True)
+    assert done.returncode == 0, done.stdout
