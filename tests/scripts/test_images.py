@@ -1,0 +1,50 @@
+"""What the script that builds images asks of Docker, which is not needed for that; tests/images builds for real."""
+
+import itertools
+import os
+import subprocess
+
+from tests.servers import ROOT
+
+SCRIPT = ROOT / "scripts" / "images"
+
+
+def run(folder, **settings):
+    """Run the script with a `docker` that prints its arguments, one a line."""
+    engine = folder / "docker"
+    engine.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    engine.chmod(0o755)
+    kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+    kept["PATH"] = f"{folder}:{kept['PATH']}"
+    return subprocess.run([SCRIPT, "v1"], env=kept | settings, cwd=folder, capture_output=True, text=True)
+
+
+def test_docker_builds_both_targets_from_the_repository(tmp_path):
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.strip().split("\nbuild\n")
+    for target, arguments in (("inference", first.split("\n")[1:]), ("monitor", second.split("\n"))):
+        options = dict(itertools.pairwise(arguments))
+        assert options["--target"] == target
+        assert options["--tag"] == f"localhost/mlops/{target}:v1"
+        assert "VERSION=v1" in arguments
+        assert arguments[-1] == "."
+        assert "--format" not in arguments, "Docker has no such option"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"GIT_COMMIT={commit.strip()}" in first.replace("-dirty", "")
+
+
+def test_registry_base_and_options_are_handed_on(tmp_path):
+    settings = {"REGISTRY": "ghcr.io/me/it", "BASE": "mirror/python:3.11-slim", "OPTIONS": "--no-cache --pull"}
+    said = run(tmp_path, **settings).stdout.split("\n")
+    assert "ghcr.io/me/it/inference:v1" in said
+    assert "BASE=mirror/python:3.11-slim" in said
+    assert {"--no-cache", "--pull"} <= set(said)
+
+
+def test_a_missing_engine_is_named_with_what_to_do(tmp_path):
+    done = run(tmp_path, ENGINE="no-such-engine")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "no-such-engine is not installed. Install it, or name what is: ENGINE=podman or ENGINE=buildah.\n"
+    )
