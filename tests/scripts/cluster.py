@@ -30,6 +30,8 @@ class Cluster:
         """Images that cannot be pulled."""
         self.slow: set[str] = set()
         """Images whose pods never become ready, for no reason that shows."""
+        self.leaving: float = 0
+        """Seconds for which a pod that was replaced is still there."""
         self.changes: list[str] = []
         """What was created, changed and deleted, but pods."""
         self._count = itertools.count(1)
@@ -123,7 +125,12 @@ class Cluster:
         for pod in old:
             # A pod that never was ready makes way for any other; of the others one stays until the new one is.
             if ready or not pod["status"]["containerStatuses"][0]["ready"]:
-                del self.objects["pods", namespace, pod["metadata"]["name"]]
+                pod["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"
+                key = "pods", namespace, pod["metadata"]["name"]
+                if self.leaving:
+                    threading.Timer(self.leaving, self.objects.pop, (key, None)).start()
+                else:
+                    del self.objects[key]
         # One pod stands for all that are wanted.
         wanted = deployment["spec"].get("replicas", 1)
         available = wanted if ready or any(pod["status"]["containerStatuses"][0]["ready"] for pod in old) else 0

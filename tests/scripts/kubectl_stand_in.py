@@ -43,8 +43,8 @@ def port_forward() -> None:
     pods = get("pods", "-l", labels)["items"]
     if not pods:
         fail("timed out waiting for the condition")
-    # As kubectl's own: the first that it finds, be it the right one or not.
-    to = backend(pods[0])["port"]
+    # kubectl takes any, and a pod that is leaving is one.
+    to = backend(min(pods, key=lambda pod: "deletionTimestamp" not in pod["metadata"]))["port"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sys.stdout.write(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> 8000\n")
         sys.stdout.flush()

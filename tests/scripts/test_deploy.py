@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import bundles
 from tests.scripts import cluster
 from tests.scripts.desk import CHAMPION, INFERENCE, MONITOR
 from tests.services.inference.serving import service
@@ -112,6 +113,18 @@ def test_another_model_than_the_image_has_is_rolled_back(deployed, champion, tmp
     assert code == 1, printed
     assert f"/ready names the model {VERSION}, but in the image is another" in printed
     assert deployed.running()[0] == f"{INFERENCE}:v1"
+
+
+def test_a_pod_that_is_just_leaving_is_not_taken_for_the_new_one(deployed, tmp_path):
+    bundle = bundles.write(tmp_path / "colours", version="another")
+    with service(tmp_path, MODEL_DIR=bundle, WORKERS=1) as other:
+        other.wait_for_workers(1)
+        deployed.image("v3", other.port, bundle)
+        deployed.cluster.leaving = 8
+        code, printed = deployed.deploy("v3", SMOKE_TIMEOUT="60")
+        assert other.metric("request_count_total", endpoint="/predict", status="200") == 1
+    assert code == 0, printed
+    assert "Deployed v3: the model another answers." in printed
 
 
 def test_a_service_without_a_model_is_rolled_back(deployed, tmp_path):

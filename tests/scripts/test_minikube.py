@@ -126,8 +126,3 @@ def test_images_that_cannot_be_built_are_not_deployed(laptop):
     (laptop.desk.bin / "docker").write_text(text)
     assert laptop.run()[0] == 1
     assert laptop.desk.cluster.changes == []
-
-
-def test_the_script_is_clean():
-    done = subprocess.run(["shellcheck", "--shell=sh", servers.ROOT / "scripts/minikube"], capture_output=True)
-    assert done.returncode == 0, done.stdout
