@@ -25,7 +25,8 @@ take_lock() {
     grep -q AlreadyExists lock.txt || { cat lock.txt >&2; refuse "the lock cannot be made, see above."; }
     # shellcheck disable=SC2086  # several words
     k get $lock --ignore-not-found \
-      -o go-template='{{.metadata.resourceVersion}} {{.data.expires}} {{.data.holder}}' >lock.txt
+      -o go-template='{{.metadata.resourceVersion}} {{.data.expires}} {{.data.holder}}' >lock.txt ||
+      refuse "the lock cannot be read, see above."
     [ -s lock.txt ] || continue
     IFS=' ' read -r revision expires other <<TEXT
 $(cat lock.txt)

@@ -30,6 +30,8 @@ class Cluster:
         """Images that cannot be pulled."""
         self.slow: set[str] = set()
         """Images whose pods never become ready, for no reason that shows."""
+        self.denied: set[str] = set()
+        """Kinds that nobody may write."""
         self.leaving: float = 0
         """Seconds for which a pod that was replaced is still there."""
         self.changes: list[str] = []
@@ -103,6 +105,8 @@ class Cluster:
         return gone
 
     def _store(self, verb: str, key: tuple[str, str, str], new: Object) -> Object:
+        if key[0] in self.denied:
+            raise RefusedError(403, "Forbidden", f'{key[0]} "{key[2]}" is forbidden')
         new["metadata"]["resourceVersion"] = str(next(self._count))
         self.objects[key] = new
         if key[0] != "pods":

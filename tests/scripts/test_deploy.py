@@ -93,6 +93,24 @@ def test_all_that_the_failed_version_changed_goes_back_and_what_it_brought_goes(
     assert deployed.state() == before
 
 
+def test_what_the_cluster_takes_only_in_part_goes_back(deployed):
+    before = deployed.state()
+    deployed.cluster.denied.add("cronjobs")
+    code, printed = deployed.deploy("v2")
+    assert code == 1, printed
+    assert "configured deployments/mlops-service" in deployed.cluster.changes
+    assert 'cronjobs "post-deploy-accuracy" is forbidden' in printed
+    assert "the cluster did not take all of it" in printed
+    assert deployed.state() == before
+
+
+def test_a_namespace_that_was_made_by_hand_is_nothing_to_go_back_to(desk):
+    desk.cluster.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mlops"}})
+    desk.cluster.missing.add(f"{INFERENCE}:v3")
+    assert desk.deploy("v3")[0] == 4
+    assert desk.running()[0] == f"{INFERENCE}:v3"
+
+
 def test_what_was_not_made_by_apply_goes_back_too(deployed):
     for thing in deployed.cluster.objects.values():
         thing["metadata"].get("annotations", {}).pop(cluster.RECORD, None)
