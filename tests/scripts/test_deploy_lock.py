@@ -1,5 +1,7 @@
 """scripts/deploy: of two at once, one waits or is refused."""
 
+import pytest
+
 from tests.scripts.desk import INFERENCE
 
 
@@ -24,13 +26,18 @@ def test_the_second_waits_for_the_first(deployed):
     assert deployed.running()[0] == f"{INFERENCE}:v2"
 
 
-def test_two_at_once_take_turns(deployed):
+@pytest.mark.parametrize("first", ["created", "configured"])
+def test_two_at_once_take_turns(deployed, first):
+    """Also where both find a lock that was left behind."""
+    if first == "configured":
+        deployed.lock(expires=-1)
+        deployed.cluster.changes.clear()
     processes = [deployed.start(tag, LOCK_TIMEOUT="60") for tag in ("v1", "v2")]
     for process in processes:
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0, printed
-    locks = [change for change in deployed.cluster.changes if "deploy-lock" in change]
-    assert locks == ["created configmaps/deploy-lock", "deleted configmaps/deploy-lock"] * 2
+    locks = [change.partition(" ")[0] for change in deployed.cluster.changes if "deploy-lock" in change]
+    assert locks == [first, "deleted", "created", "deleted"]
 
 
 def test_a_lock_that_was_left_behind_is_taken_over(deployed):
