@@ -1,5 +1,9 @@
 """Where to compute, and in which precision."""
 
+import contextlib
+import platform
+from pathlib import Path
+
 import torch
 
 from ml.errors import UserError
@@ -32,3 +36,20 @@ def mixed_precision(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
         return torch.bfloat16
     return None
+
+
+def describe_machine(device: torch.device) -> str:
+    """Name what computes, and with how many threads or which PyTorch, for people who compare times."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{name}, {platform.system()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open() as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

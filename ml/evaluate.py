@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,29 @@ from ml import exclude
 from ml.data import DataError, Picture
 from ml.errors import UserError
 from ml.scan import collect
-from services.inference.bundle import Bundle, BundleError, Metrics, Reference, load
+from services.inference.bundle import (
+    Bundle,
+    BundleError,
+    CalibrationBin,
+    Histogram,
+    Metrics,
+    Mistake,
+    Reference,
+    load,
+)
 from services.inference.image import PictureError, decode
 from services.inference.predictor import Predictor
+from services.inference.statistics import RANGES, statistics
 
 CALIBRATION_BINS = 15
 REFERENCE_BINS = 20
 BATCH = 32
+WORST_MISTAKES = 12
+# A picture is called dark, blurred, … where it is so among the most extreme share of its set.
+UNUSUAL = 0.1
+TRAITS = {"brightness": ("dark", "bright"), "contrast": ("flat", "harsh"), "sharpness": ("blurred", "busy")}
+
+Answers = tuple[NDArray[np.float32], NDArray[np.bool_] | None, dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -35,12 +51,16 @@ class Evaluation:
         labels: Their classes as indices, shape ``(n,)``.
         probabilities: The answers, shape ``(n, classes)``.
         classes: Names of the classes, in output order.
+        statistics: What ``services.inference.statistics`` says of the decoded pictures, each shape ``(n,)``.
+        uncertain: Which answers the service flags, shape ``(n,)``; None if the bundle has no limits for that.
     """
 
     pictures: tuple[Picture, ...]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     classes: tuple[str, ...]
+    statistics: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    uncertain: NDArray[np.bool_] | None = None
 
     @property
     def predictions(self) -> NDArray[np.int64]:
@@ -58,13 +78,19 @@ class Evaluation:
         return self.probabilities.max(1)
 
 
-def evaluate(bundle: Bundle, pictures: Sequence[Picture], progress: bool = True) -> Evaluation:
+def evaluate(
+    bundle: Bundle,
+    pictures: Sequence[Picture],
+    progress: bool = True,
+    spoil: Callable[[bytes], bytes] = lambda data: data,
+) -> Evaluation:
     """Ask a bundle about pictures, exactly as the service would.
 
     Args:
         bundle: The bundle to measure.
         pictures: At least one; their labels are indices into the bundle's classes.
         progress: Whether to show a progress bar.
+        spoil: What to do to each file's bytes before.
 
     Raises:
         BundleError: The bundle's model and manifest do not belong together.
@@ -72,9 +98,9 @@ def evaluate(bundle: Bundle, pictures: Sequence[Picture], progress: bool = True)
     predictor = Predictor(bundle)
     settings = bundle.manifest.input
 
-    def answer(batch: Sequence[Picture]) -> NDArray[np.float32]:
-        squares = [decode(p.path.read_bytes(), settings.size, settings.resize) for p in batch]
-        return predictor.predict(np.stack(squares))
+    def answer(batch: Sequence[Picture]) -> Answers:
+        squares = np.stack([decode(spoil(p.path.read_bytes()), settings.size, settings.resize) for p in batch])
+        return *predictor.answer(squares), statistics(squares)
 
     batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
     # Decoding and onnxruntime both let other threads run, so threads are enough.
@@ -83,11 +109,18 @@ def evaluate(bundle: Bundle, pictures: Sequence[Picture], progress: bool = True)
         tqdm(total=len(pictures), desc="evaluating", unit=" pictures", disable=not progress) as bar,
     ):
         answers = []
-        for rows in pool.map(answer, batches):
-            answers.append(rows)
-            bar.update(len(rows))
-    labels = np.array([p.label for p in pictures])
-    return Evaluation(tuple(pictures), labels, np.concatenate(answers), tuple(bundle.manifest.classes))
+        for one in pool.map(answer, batches):
+            answers.append(one)
+            bar.update(len(one[0]))
+    probabilities, flags, numbers = zip(*answers, strict=True)
+    return Evaluation(
+        tuple(pictures),
+        np.array([p.label for p in pictures]),
+        np.concatenate(probabilities),
+        tuple(bundle.manifest.classes),
+        {name: np.concatenate([part[name] for part in numbers]) for name in RANGES},
+        np.concatenate(flags) if bundle.manifest.uncertainty else None,
+    )
 
 
 def metrics(evaluation: Evaluation) -> Metrics:
@@ -97,29 +130,69 @@ def metrics(evaluation: Evaluation) -> Metrics:
     Guo et al. 2017, "On Calibration of Modern Neural Networks", over equal-width bins of the confidence.
     """
     correct, labels = evaluation.correct, evaluation.labels
-    interval = binomtest(int(correct.sum()), len(labels)).proportion_ci(0.95, method="wilson")
+    of_class = {name: correct[labels == i] for i, name in enumerate(evaluation.classes) if (labels == i).any()}
     of_true_class = evaluation.probabilities[np.arange(len(labels)), labels]
     return Metrics(
         pictures=len(labels),
         accuracy=float(correct.mean()),
-        accuracy_ci95=(float(interval.low), float(interval.high)),
-        recall={
-            name: float(correct[labels == i].mean()) for i, name in enumerate(evaluation.classes) if (labels == i).any()
-        },
+        accuracy_ci95=_wilson(correct),
+        recall={name: float(right.mean()) for name, right in of_class.items()},
+        recall_ci95={name: _wilson(right) for name, right in of_class.items()},
         log_loss=float(-np.log(of_true_class.clip(1e-7, 1)).mean()),
         expected_calibration_error=calibration_error(evaluation),
+        calibration=calibration(evaluation),
+        worst_mistakes=worst_mistakes(evaluation),
+        uncertain=None if evaluation.uncertain is None else float(evaluation.uncertain.mean()),
     )
+
+
+def _wilson(correct: NDArray[np.bool_]) -> tuple[float, float]:
+    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def calibration(evaluation: Evaluation) -> list[CalibrationBin]:
+    """Confidence and accuracy in equal-width bins of the confidence, empty ones left out."""
+    confidences, correct = evaluation.confidences, evaluation.correct
+    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        CalibrationBin(
+            pictures=int((bins == b).sum()),
+            confidence=float(confidences[bins == b].mean()),
+            accuracy=float(correct[bins == b].mean()),
+        )
+        for b in np.unique(bins)
+    ]
 
 
 def calibration_error(evaluation: Evaluation) -> float:
     """Mean distance between confidence and accuracy over the bins, weighted by the pictures in each."""
-    confidences, correct = evaluation.confidences, evaluation.correct
-    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(float(confidences[bins == b].mean()) - float(correct[bins == b].mean())) * int((bins == b).sum())
-        for b in np.unique(bins)
-    ]
-    return sum(gaps) / len(correct)
+    gaps = [abs(b.confidence - b.accuracy) * b.pictures for b in calibration(evaluation)]
+    return sum(gaps) / len(evaluation.labels)
+
+
+def worst_mistakes(evaluation: Evaluation) -> list[Mistake]:
+    """The wrong answers of the highest confidence, with what sets these pictures apart from the others."""
+    wrong = np.flatnonzero(~evaluation.correct)
+    worst = wrong[np.argsort(-evaluation.confidences[wrong], kind="stable")][:WORST_MISTAKES]
+    limits = {name: np.quantile(values, [UNUSUAL, 1 - UNUSUAL]) for name, values in evaluation.statistics.items()}
+    mistakes = []
+    for i in worst:
+        path = evaluation.pictures[i].path
+        traits = []
+        for name, (low, high) in limits.items():
+            value = evaluation.statistics[name][i]
+            traits += [TRAITS[name][int(value > high)]] if not low <= value <= high else []
+        mistakes.append(
+            Mistake(
+                picture=f"{path.parent.name}/{path.name}",
+                label=evaluation.classes[evaluation.labels[i]],
+                predicted=evaluation.classes[evaluation.predictions[i]],
+                confidence=float(evaluation.confidences[i]),
+                traits=traits,
+            )
+        )
+    return mistakes
 
 
 def reference(evaluation: Evaluation) -> Reference:
@@ -133,7 +206,13 @@ def reference(evaluation: Evaluation) -> Reference:
         predicted_classes=dict(zip(evaluation.classes, shares.tolist(), strict=True)),
         confidence_bins=edges.tolist(),
         confidence_shares=(counts / counts.sum()).tolist(),
+        pictures={name: _histogram(values, RANGES[name]) for name, values in evaluation.statistics.items()},
     )
+
+
+def _histogram(values: NDArray[np.float32], limits: tuple[float, float]) -> Histogram:
+    counts, edges = np.histogram(values.clip(*limits), REFERENCE_BINS, range=limits)
+    return Histogram(bins=edges.tolist(), shares=(counts / counts.sum()).tolist())
 
 
 def summary(values: Metrics) -> str:

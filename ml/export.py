@@ -1,5 +1,6 @@
 """From a trained network to a bundle: one ONNX graph from uint8 pixels to probabilities, checked."""
 
+import copy
 import hashlib
 import io
 import json
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ml.errors import UserError
-from ml.model import normalise
-from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Training
+from ml.familiarity import Distance
+from ml.model import normalise, split_head
+from ml.precision import to_fp16, to_int8
+from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Precision, Training
 from services.inference.image import Resize
-from services.inference.predictor import CLASSES_KEY, INPUT_NAME, OUTPUT_NAME, Predictor
+from services.inference.predictor import CLASSES_KEY, DISTANCE_NAME, INPUT_NAME, OUTPUT_NAME, Predictor
 
-LARGEST_DIFFERENCE = 1e-3
+# Of a probability. What int8 costs is a question of accuracy, which the evaluation answers; this finds broken graphs.
+LARGEST_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.5}
 OPSET = 20
 
 
@@ -30,26 +34,32 @@ class ExportError(UserError):
 class Served(nn.Module):
     """A network with its pre- and post-processing: uint8 pixels in, probabilities out."""
 
-    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
-        """Wrap a network.
+    def __init__(self, network: nn.Module, temperature: float = 1.0, distance: Distance | None = None) -> None:
+        """Wrap a copy of a network.
 
         Args:
             network: Takes normalised ``(n, 3, size, size)``, gives logits ``(n, classes)``.
             temperature: What logits are divided by before the softmax (Guo et al. 2017).
+            distance: Measures how unlike a picture is to those learned from; None to leave that out.
         """
         super().__init__()
-        self.network = network
+        self.features, self.head = split_head(copy.deepcopy(network))
         self.temperature = temperature
+        self.distance = distance
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Classify uint8 RGB pictures ``(n, size, size, 3)``; gives probabilities ``(n, classes)``."""
-        logits: Tensor = self.network(normalise(pixels))
-        return (logits / self.temperature).softmax(1)
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Classify uint8 RGB pictures ``(n, size, size, 3)``.
+
+        Returns:
+            Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
+        """
+        features = self.features(normalise(pixels))
+        probabilities: Tensor = (self.head(features) / self.temperature).softmax(1)
+        return probabilities if self.distance is None else (probabilities, self.distance(features))
 
 
 def export(
-    network: nn.Module,
-    temperature: float,
+    served: Served,
     classes: list[str],
     size: int,
     resize: Resize,
@@ -57,25 +67,25 @@ def export(
     training: Training,
     dataset: Dataset,
     pixels: NDArray[np.uint8],
+    precision: Precision = "fp32",
 ) -> Bundle:
     """Make a bundle, not yet evaluated, out of a trained network.
 
     Args:
-        network: On the CPU; see ``Served``.
-        temperature: See ``Served``.
+        served: On the CPU.
         classes: Names in output order.
         size: Side of the pictures, pixels.
         resize: How a picture becomes a square.
         name: Of the model.
         training: For the manifest.
         dataset: For the manifest.
-        pixels: Real pictures to check the graph with, shape ``(n, size, size, 3)``.
+        pixels: Real pictures to check the graph with, and to calibrate int8 with, shape ``(n, size, size, 3)``.
+        precision: Of the weights; int8 computes with 8 bits as well.
 
     Raises:
         ExportError: The graph answers differently from the network.
     """
-    served = Served(network, temperature)
-    model = to_onnx(served, classes, size)
+    model = serialise(in_precision(to_onnx(served, size), precision, pixels), classes)
     sha256 = hashlib.sha256(model).hexdigest()
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -91,17 +101,17 @@ def export(
         parity=None,
         metrics=None,
         reference=None,
+        precision=precision,
     )
     parity = check_parity(Bundle(manifest, model), served, pixels)
     return Bundle(manifest.model_copy(update={"parity": parity}), model)
 
 
-def to_onnx(served: Served, classes: list[str], size: int) -> bytes:
+def to_onnx(served: Served, size: int) -> onnx.ModelProto:
     """Export to an ONNX graph that takes any number of pictures.
 
     Args:
         served: On the CPU, in evaluation mode.
-        classes: Names in output order; written into the graph's metadata.
         size: Side of the pictures, pixels.
     """
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
@@ -112,7 +122,7 @@ def to_onnx(served: Served, classes: list[str], size: int) -> bytes:
             served.eval(),
             (example,),
             input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            output_names=[OUTPUT_NAME] if served.distance is None else [OUTPUT_NAME, DISTANCE_NAME],
             dynamic_shapes=({0: Dim("pictures", min=1)},),
             opset_version=OPSET,
             external_data=False,
@@ -120,11 +130,25 @@ def to_onnx(served: Served, classes: list[str], size: int) -> bytes:
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    onnx.helper.set_model_props(model, {CLASSES_KEY: json.dumps(classes)})
+    model: onnx.ModelProto = program.model_proto
     for node in [*model.graph.node, *model.graph.value_info]:
         # The exporter's notes on where each node came from hold paths of the training machine.
         del node.metadata_props[:]
+    return model
+
+
+def in_precision(model: onnx.ModelProto, precision: Precision, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Give the graph in another precision; see ``export``."""
+    if precision == "int8":
+        return to_int8(model, INPUT_NAME, pixels)
+    if precision == "fp16":
+        to_fp16(model)
+    return model
+
+
+def serialise(model: onnx.ModelProto, classes: list[str]) -> bytes:
+    """Check a graph and give the bytes of its file, with the names of the classes in its metadata."""
+    onnx.helper.set_model_props(model, {CLASSES_KEY: json.dumps(classes)})
     onnx.checker.check_model(model)
     file = io.BytesIO()
     onnx.save(model, file)
@@ -141,13 +165,15 @@ def check_parity(bundle: Bundle, served: Served, pixels: NDArray[np.uint8]) -> P
         pixels: Decoded pictures, shape ``(n, size, size, 3)``.
 
     Raises:
-        ExportError: A probability differs by more than ``LARGEST_DIFFERENCE``.
+        ExportError: A probability differs by more than ``LARGEST_DIFFERENCE`` of the bundle's precision.
     """
-    ours = served.eval()(torch.from_numpy(np.array(pixels))).numpy()
+    answer = served.eval()(torch.from_numpy(np.array(pixels)))
+    ours = (answer if isinstance(answer, Tensor) else answer[0]).numpy()
     difference = float(np.abs(ours - Predictor(bundle).predict(np.asarray(pixels))).max())
-    if not difference <= LARGEST_DIFFERENCE:
+    largest = LARGEST_DIFFERENCE[bundle.manifest.precision]
+    if not difference <= largest:
         raise ExportError(
             f"The exported graph differs from PyTorch by {difference:.2g} in a probability, "
-            f"more than {LARGEST_DIFFERENCE:g}: it is not written."
+            f"more than {largest:g}: it is not written."
         )
     return Parity(pictures=len(pixels), max_probability_difference=difference)

@@ -1,8 +1,10 @@
 """What a training leaves: a bundle, measured, drawn and logged."""
 
+import copy
 import shutil
 import warnings
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,58 +14,82 @@ import torch
 from mlflow.models import infer_signature
 from torch import nn
 
-from ml import export, plots, registry
+from ml import acceptance, export, neither, plots, registry
 from ml.bundle import write
 from ml.calibrate import fit_temperature
-from ml.data import Dataset
-from ml.evaluate import evaluate, metrics, reference, summary
+from ml.data import Dataset, Picture
+from ml.evaluate import Evaluation, evaluate, metrics, reference, summary
 from ml.export import Served
+from ml.familiarity import Distance, choose_limits
 from ml.fit import EVALUATION_BATCH, Fitted
 from ml.loader import Pixels, plain_batches
+from ml.model import split_head
 from ml.recipe import Recipe
 from ml.tracking import Tracker
 from services.inference import bundle as bundles
-from services.inference.bundle import Bundle
+from services.inference.bundle import Bundle, Precision
+from services.inference.predictor import Predictor
 
 PARITY_PICTURES = 64
+CALIBRATION_PICTURES = 256
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a person may add to the measurements.
+
+    Attributes:
+        precision: Of the exported weights.
+        acceptance: Photos as people send them, in the data set's classes; empty for none.
+        neither: Folders of pictures that show none of the classes.
+    """
+
+    precision: Precision = "fp32"
+    acceptance: tuple[Picture, ...] = ()
+    neither: tuple[Path, ...] = ()
 
 
 def finish(
     network: nn.Module,
     fitted: Fitted,
+    familiar: Pixels,
     validation: Pixels,
     data: Dataset,
     recipe: Recipe,
     training: bundles.Training,
     tracker: Tracker,
     folder: Path,
+    extras: Extras = Extras(),
 ) -> Bundle:
     """Export, evaluate, draw and log what a training gave.
 
     Args:
         network: Takes the best weights.
         fitted: How the training ended.
-        validation: Pictures for the temperature and the parity.
+        familiar: Training pictures, as they will be served.
+        validation: Pictures for the temperature, the limits of uncertain answers and the parity.
         data: Its test split is what the bundle is measured on.
         recipe: Settings.
-        training: For the manifest; the epochs are filled in.
+        training: For the manifest; epochs and hours are filled in.
         tracker: The run in MLflow.
         folder: The run's folder; gets ``bundle``, ``plots`` and ``model``.
+        extras: What else to measure.
 
     Raises:
         ExportError: The graph answers differently from the network; nothing is written.
     """
     network.load_state_dict(fitted.best)
     network.cpu().eval()
-    temperature = fit_temperature(_logits(network, validation), validation.labels)
+    temperature = fit_temperature(_outputs(network, validation), validation.labels)
+    features, _ = split_head(copy.deepcopy(network))
+    served = Served(network, temperature, Distance(_outputs(features, familiar), familiar.labels))
     bundle = export.export(
-        network,
-        temperature,
+        served,
         list(data.classes),
         recipe.size,
         recipe.resize,
         data.name,
-        training.model_copy(update={"epochs": len(fitted.history)}),
+        training.model_copy(update={"epochs": len(fitted.history), "hours": fitted.hours}),
         bundles.Dataset(
             name=data.name,
             source=data.source,
@@ -71,20 +97,20 @@ def finish(
             fingerprint=data.fingerprint,
             counts=data.counts(),
             left_out=data.left_out(),
+            lists=data.lists,
         ),
-        _some_of_each_class(validation),
+        _some_of_each_class(validation, CALIBRATION_PICTURES if extras.precision == "int8" else PARITY_PICTURES),
+        extras.precision,
     )
-    evaluation = evaluate(bundle, data.split("test"))
-    measured = metrics(evaluation)
-    manifest = bundle.manifest.model_copy(update={"metrics": measured, "reference": reference(evaluation)})
-    bundle = replace(bundle, manifest=manifest)
+    bundle, evaluation = measure(bundle, validation, data.split("test"), extras)
+    manifest, measured = bundle.manifest, bundle.manifest.metrics
+    assert measured is not None, "it was just measured"
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
     write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
     _save_model(Served(network, temperature), recipe.size, folder / "model")
-    values = measured.model_dump(exclude={"accuracy_ci95", "recall"}) | {
-        f"recall_{name}": value for name, value in measured.recall.items()
-    }
+    single = {name: value for name, value in measured.model_dump().items() if isinstance(value, int | float)}
+    values = single | {f"recall_{name}": value for name, value in measured.recall.items()}
     tracker.metrics({f"test_{name}": value for name, value in values.items()})
     tracker.file(folder / registry.BUNDLE_FOLDER, to=registry.bundle_path(manifest))
     tracker.file(folder / "plots", to="plots")
@@ -92,15 +118,37 @@ def finish(
     return bundle
 
 
+def measure(bundle: Bundle, validation: Pixels, test: Sequence[Picture], extras: Extras) -> tuple[Bundle, Evaluation]:
+    """Fill in what a manifest says of a bundle's answers: limits first, as the rest depends on them."""
+    manifest = bundle.manifest
+    bundle = replace(bundle, manifest=manifest.model_copy(update={"uncertainty": _limits(bundle, validation)}))
+    evaluation = evaluate(bundle, test)
+    found = {
+        "metrics": metrics(evaluation),
+        "reference": reference(evaluation),
+        "acceptance": acceptance.measure(bundle, extras.acceptance) if extras.acceptance else None,
+        "neither": neither.measure(bundle, extras.neither),
+    }
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=found)), evaluation
+
+
+def _limits(bundle: Bundle, validation: Pixels) -> bundles.Uncertainty:
+    predictor = Predictor(bundle)
+    starts = range(0, len(validation), EVALUATION_BATCH)
+    answers = [predictor.measure(np.array(validation.pixels[i : i + EVALUATION_BATCH])) for i in starts]
+    probabilities, distances = (np.concatenate(part) for part in zip(*answers, strict=True))
+    return choose_limits(probabilities, distances)
+
+
 @torch.inference_mode()
-def _logits(network: nn.Module, pictures: Pixels) -> torch.Tensor:
+def _outputs(network: nn.Module, pictures: Pixels) -> torch.Tensor:
     batches = plain_batches(pictures, EVALUATION_BATCH, torch.device("cpu"))
     return torch.cat([network(batch) for batch, _ in batches])
 
 
-def _some_of_each_class(pictures: Pixels) -> np.ndarray:
-    """Up to ``PARITY_PICTURES``, evenly spaced, for the pictures are sorted by class."""
-    chosen = np.linspace(0, len(pictures) - 1, min(PARITY_PICTURES, len(pictures))).astype(int)
+def _some_of_each_class(pictures: Pixels, most: int) -> np.ndarray:
+    """Up to so many, evenly spaced, for the pictures are sorted by class."""
+    chosen = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).astype(int)
     return np.array(pictures.pixels[chosen])
 
 

@@ -49,12 +49,13 @@ class Epoch:
 
 @dataclass
 class Fitted:
-    """How a training run ended."""
+    """How a training run ended; ``hours`` are those of its epochs, validation left out."""
 
     history: list[Epoch]
     best: dict[str, Tensor]
     best_epoch: int
     ending: str
+    hours: float
 
 
 class FitError(UserError):
@@ -104,7 +105,8 @@ def fit(
             on_epoch(done)
     if not loop.history:
         raise KeyboardInterrupt
-    return Fitted(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C")
+    hours = sum(loop.steps * recipe.batch / epoch.images_per_second for epoch in loop.history) / 3600
+    return Fitted(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C", hours)
 
 
 @contextlib.contextmanager

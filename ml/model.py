@@ -139,9 +139,20 @@ def _pretrained(architecture: str, classes: int) -> nn.Module:
             f"remove their file from {torch.hub.get_dir()}/checkpoints."
         ) from error
     name, head = _head(network)
-    parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, nn.Linear(head.in_features, classes))
+    _replace(network, name, nn.Linear(head.in_features, classes))
     return network
+
+
+def split_head(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """Part a network into what makes features and its last layer; the network itself becomes the former."""
+    name, last = _head(network)
+    _replace(network, name, nn.Identity())
+    return network, last
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, module)
 
 
 def _head(network: nn.Module) -> tuple[str, nn.Linear]:

@@ -1,7 +1,6 @@
 """From a folder of photos to a tracked, gated bundle: the steps, one after the other."""
 
 import argparse
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,14 +15,15 @@ from ml import checkpoint, registry, report
 from ml import recipe as recipes
 from ml.bundle import write
 from ml.checkpoint import CHECKPOINT
-from ml.data import DataError, Dataset, scan
-from ml.device import choose_device, mixed_precision
-from ml.finish import finish
+from ml.data import DataError, Dataset, Picture, scan
+from ml.device import choose_device, describe_machine, mixed_precision
+from ml.finish import Extras, finish
 from ml.fit import Epoch, fit
 from ml.folder import slug
 from ml.loader import Pixels
 from ml.model import build, describe_weights
 from ml.recipe import Recipe
+from ml.scan import collect
 from ml.tracking import STATE_FILE, Tracker
 from services.inference.bundle import MANIFEST_FILE, Training
 
@@ -32,6 +32,7 @@ RUNS = Path("runs")
 LEFT_OUT = "left_out.csv"
 # Training pictures are kept larger than the network takes, so that a random crop still has its resolution.
 CACHE_MARGIN = 1.25
+FAMILIAR_PICTURES = 4000
 
 
 def run(client: MlflowClient, options: argparse.Namespace) -> int:
@@ -42,6 +43,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     """
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
+    extras = Extras(options.precision, _acceptance(options.acceptance, data), tuple(options.neither))
     champion = options.champion or registry.SERVED
     served = registry.served_bundle(champion, data)
     folder = _folder(options, data)
@@ -57,7 +59,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
     tracker = _tracker(client, folder, recipe, data, device, options, commit)
     try:
-        training, validation = _pixels(data, recipe, options.cache)
+        familiar, training, validation = _pixels(data, recipe, options.cache)
         fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
         print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
         origin = Training(
@@ -68,8 +70,9 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
             epochs=0,
             seed=recipe.seed,
             recipe={k: v for k, v in asdict(recipe).items() if k not in ("data_fingerprint", "weights")},
+            machine=describe_machine(device),
         )
-        bundle = finish(network, fitted, validation, data, recipe, origin, tracker, folder)
+        bundle = finish(network, fitted, familiar, validation, data, recipe, origin, tracker, folder, extras)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -124,7 +127,7 @@ def _tracker(
         "dataset": data.name,
         "synthetic": str(data.synthetic).lower(),
         "git_commit": commit or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
+        "machine": describe_machine(device),
     }
     tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
     counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
@@ -134,10 +137,31 @@ def _tracker(
     return tracker
 
 
-def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
-    side = round(recipe.size * CACHE_MARGIN)
-    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
-    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
+def _acceptance(folder: Path | None, data: Dataset) -> tuple[Picture, ...]:
+    """The photos of a folder that has the data set's classes, none of which is among the data set's pictures.
+
+    Raises:
+        DataError: It has other classes, or pictures of the data set.
+    """
+    if folder is None:
+        return ()
+    photos = collect(folder)
+    if photos.classes != data.classes:
+        raise DataError(f"{folder} has the classes {', '.join(photos.classes)}, not {', '.join(data.classes)}.")
+    if known := {p.sha256 for p in data.pictures} & {p.sha256 for p in photos.pictures}:
+        raise DataError(f"{folder} has {len(known)} pictures of the data set: what was seen proves nothing.")
+    return photos.pictures
+
+
+def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels, Pixels]:
+    """Pictures to say what is familiar, to learn from and to validate with."""
+    learned = data.split("train")
+    some = learned[:: -(-len(learned) // FAMILIAR_PICTURES)]
+    return (
+        Pixels(some, recipe.size, recipe.resize, cache, "familiar pictures"),
+        Pixels(learned, round(recipe.size * CACHE_MARGIN), recipe.resize, cache, "training pictures"),
+        Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures"),
+    )
 
 
 def _log_to(tracker: Tracker) -> Callable[[Epoch], None]:

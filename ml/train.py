@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from ml import exclude, recipe, registry
 from ml.errors import UserError
 from ml.tracking import DEFAULT_ADDRESS, connect
-from services.inference.bundle import BundleError
+from services.inference.bundle import BundleError, Precision
 from services.inference.image import PictureError
 
 
@@ -44,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"), help="where to compute [the best there is]")
     add("--tracking-uri", help=f"MLflow's address [MLFLOW_TRACKING_URI, else {DEFAULT_ADDRESS}]")
     add("--experiment", help="MLflow experiment [the data set's name]")
+    group = parser.add_argument_group("bundle")
+    add = group.add_argument
+    add("--precision", choices=get_args(Precision), default="fp16", help="of the exported weights [%(default)s]")
+    add("--acceptance", type=Path, metavar="FOLDER", help="photos as people send them, by class, to measure on too")
+    text = "pictures that show none of the classes, to measure on too; may be given several times"
+    add("--neither", type=Path, action="append", default=[], metavar="FOLDER", help=text)
     recipe.add_arguments(parser)
     return parser
 

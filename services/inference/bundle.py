@@ -130,6 +130,9 @@ class Reference(_Section):
     predicted_classes: dict[str, float] = Field(description="share of each predicted class")
     confidence_bins: list[float] = Field(description="edges, one more than shares")
     confidence_shares: list[float] = Field(min_length=1)
+    pictures: dict[str, Histogram] = Field(
+        default_factory=dict, description="of the decoded pictures; see services.inference.statistics"
+    )
 
     @model_validator(mode="after")
     def _edges_around_shares(self) -> Self:

@@ -1,6 +1,7 @@
 """Held-out metrics: by hand, and as the service would answer."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,47 @@ def test_reference_distributions():
     shares = {round(e, 3): s for e, s in zip(found.confidence_bins, found.confidence_shares, strict=False) if s}
     assert sum(s for e, s in shares.items() if e > 0.85) == pytest.approx(0.4)
     assert sum(s for e, s in shares.items() if e < 0.75) == pytest.approx(0.4)
+
+
+def test_calibration_bins_and_intervals_by_hand():
+    measured = metrics(evaluation())
+    bins = [(b.pictures, round(b.confidence, 3), b.accuracy) for b in measured.calibration]
+    assert bins == [(1, 0.55, 0.0), (1, 0.7, 0.0), (1, 0.8, 1.0), (2, 0.9, 1.0)]
+    assert measured.recall_ci95["cat"] == pytest.approx((2 / (2 + 1.959964**2), 1.0))
+    assert measured.uncertain is None
+
+
+def test_the_worst_mistakes_come_first_and_say_what_is_unusual():
+    count = 40
+    labels = [0] * count
+    rows = [[0.9, 0.1]] * count
+    rows[3], rows[5] = [0.2, 0.8], [0.1, 0.9]
+    brightness = np.linspace(0.4, 0.6, count, dtype=np.float32)
+    sharp = np.linspace(0.1, 0.2, count, dtype=np.float32)
+    brightness[3], brightness[5], sharp[3], sharp[5] = 0.02, 0.01, 0.15, 0.9
+    measured = metrics(replace(evaluation(labels, rows), statistics={"brightness": brightness, "sharpness": sharp}))
+    first, second = measured.worst_mistakes
+    assert (first.label, first.predicted, first.confidence) == ("cat", "dog", pytest.approx(0.9))
+    assert first.picture.endswith("5.jpg") and first.traits == ["dark", "busy"]
+    assert second.picture.endswith("3.jpg") and second.traits == ["dark"]
+
+
+def test_histograms_of_the_pictures_have_fixed_edges():
+    values = np.array([0.0, 0.24, 0.26, 3.0, 0.1], np.float32)
+    found = reference(replace(evaluation(), statistics={"sharpness": values})).pictures["sharpness"]
+    assert found.bins[0] == 0 and found.bins[-1] == 0.25 and sum(found.shares) == pytest.approx(1)
+    assert found.shares[-1] == pytest.approx(0.6), "what lies beyond an edge counts as at it"
+
+
+def test_spoiled_pictures_and_flags(tmp_path):
+    bundle = load(bundles.write(tmp_path / "bundle", classes=["red", "green"]))
+    Image.new("RGB", (50, 50), (200, 0, 0)).save(tmp_path / "red.png")
+    photos = [Picture(tmp_path / "red.png", 0, "", "test")]
+    seen = evaluate(bundle, photos, progress=False)
+    assert seen.correct.all() and seen.uncertain.tolist() == [False]
+    assert seen.statistics["brightness"] == pytest.approx([200 * 0.299 / 255], abs=1e-3)
+    spoiled = evaluate(bundle, photos, progress=False, spoil=lambda _: pictures.plain((255, 255, 0)))
+    assert spoiled.uncertain.tolist() == [True] and metrics(spoiled).uncertain == 1
 
 
 def test_an_undecided_model_has_a_reference():

@@ -1,6 +1,8 @@
 """The graph answers as PyTorch does, and a bundle is on disk whole or refused."""
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from torch import nn
 
 from ml import export
 from ml.export import ExportError, Served, check_parity
-from ml.model import SLIM, build
+from ml.familiarity import Distance
+from ml.model import SLIM, build, normalise, split_head
 from services.inference import bundle as bundles
 from services.inference.bundle import Bundle, BundleError
 from services.inference.predictor import Predictor
@@ -42,7 +45,11 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle(network, photos) -> Bundle:
-    return export.export(network, 1.7, CLASSES, SIZE, "center-crop", "colours", TRAINING, DATASET, photos)
+    return exported(Served(network, 1.7), photos)
+
+
+def exported(served, photos, **more) -> Bundle:
+    return export.export(served, CLASSES, SIZE, "center-crop", "colours", TRAINING, DATASET, photos, **more)
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 7, 20])
@@ -94,4 +101,56 @@ def test_a_network_that_answers_no_number_is_refused(network, photos):
     broken.load_state_dict(network.state_dict())
     nn.init.constant_(broken.fc.bias, float("nan"))
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
-        export.export(broken.eval(), 1.0, CLASSES, SIZE, "stretch", "d", TRAINING, DATASET, photos)
+        exported(Served(broken.eval()), photos)
+
+
+@pytest.fixture(scope="module")
+def distance(network, photos) -> Distance:
+    features, _ = split_head(copy.deepcopy(network))
+    with torch.inference_mode():
+        known = features(normalise(torch.from_numpy(photos)))
+    labels = torch.arange(len(photos)) % len(CLASSES)
+    # Spread in all directions, as the features of a data set are.
+    spread = known.repeat(50, 1) + torch.randn(50 * len(known), known.shape[1])
+    return Distance(spread, labels.repeat(50))
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
+def compressed(request, network, photos, distance) -> Bundle:
+    """The network with distances, in each precision; pictures over the limit of distance are uncertain."""
+    found = exported(Served(network, 1.7, distance), photos, precision=request.param)
+    limits = bundles.Uncertainty(least_confidence=0.0, greatest_distance=1.0, flagged=0.0)
+    return replace(found, manifest=found.manifest.model_copy(update={"uncertainty": limits}))
+
+
+def test_smaller_weights_make_a_smaller_file_and_hardly_other_answers(compressed, bundle, photos):
+    precision = compressed.manifest.precision
+    # Besides the weights there are the distance's numbers: 256 × 256 that the plain bundle is without.
+    share = {"fp32": 1.05, "fp16": 0.53, "int8": 0.31}[precision]
+    close = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.15}[precision]
+    assert share * 0.9 < len(compressed.model) / len(bundle.model) < share
+    np.testing.assert_allclose(Predictor(compressed).predict(photos), Predictor(bundle).predict(photos), atol=close)
+    weights = [w for w in onnx.load_from_string(compressed.model).graph.initializer if np.prod(w.dims) > 5000]
+    types = {w.data_type for w in weights if len(w.dims) == 4}
+    convolutions = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
+    assert types == {convolutions[precision]}
+    nodes = onnx.load_from_string(compressed.model).graph.node
+    assert {node.domain for node in nodes} == {""}, "made for this machine's processor"
+
+
+def test_distances_are_the_networks(compressed, network, distance, photos):
+    predictor = Predictor(compressed)
+    probabilities, distances = predictor.measure(photos)
+    np.testing.assert_array_equal(probabilities, predictor.predict(photos))
+    features, _ = split_head(copy.deepcopy(network))
+    with torch.inference_mode():
+        expected = distance(features(normalise(torch.from_numpy(photos)))).numpy()
+    close = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.5}[compressed.manifest.precision]
+    np.testing.assert_allclose(distances, expected, rtol=close, atol=close)
+    assert predictor.answer(photos)[1].tolist() == (distances > 1.0).tolist()
+
+
+def test_limits_without_a_distance_in_the_graph_are_refused(bundle):
+    limits = bundles.Uncertainty(least_confidence=0.5, greatest_distance=1.0, flagged=0.01)
+    with pytest.raises(BundleError, match=r"The model gives .* but the manifest describes .*'distance'"):
+        Predictor(replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": limits})))

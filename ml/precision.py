@@ -1,0 +1,79 @@
+"""Smaller weights in an ONNX graph: 16 bits to store them, or 8 bits to compute with as well."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+# Scales and biases are few, and some are small enough to lose digits that count.
+LEAST_VALUES = 1024
+CALIBRATION_BATCH = 16
+
+
+def to_fp16(model: onnx.ModelProto) -> None:
+    """Store large weights in 16 bits, in place.
+
+    Each gets a Cast to 32 bits, which ONNX Runtime does once when it loads the graph: the file is half as large, the
+    computation is what it was, but for the rounding of the weights.
+    """
+    graph = model.graph
+    casts = []
+    for weights in graph.initializer:
+        if weights.data_type != TensorProto.FLOAT or np.prod(weights.dims) < LEAST_VALUES:
+            continue
+        name = weights.name
+        half = numpy_helper.from_array(numpy_helper.to_array(weights).astype(np.float16), f"{name}_fp16")
+        weights.CopyFrom(half)
+        casts.append(helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Compute convolutions with 8 bits, with one scale per channel of the weights and one per layer of the values.
+
+    Args:
+        model: In 32 bits.
+        input_name: Of its input.
+        pixels: Real pictures, from which the ranges of the values are taken, shape ``(n, size, size, 3)``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole, prepared, small = (Path(folder, name) for name in ("whole.onnx", "prepared.onnx", "small.onnx"))
+        onnx.save(model, whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            small,
+            _Batches(input_name, pixels),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+        )
+        return onnx.load(small)
+
+
+class _Batches(CalibrationDataReader):
+    """Hands pictures over as onnxruntime's calibration wants them: one batch a call, then None."""
+
+    def __init__(self, input_name: str, pixels: NDArray[np.uint8]) -> None:
+        def batches() -> Iterator[dict[str, NDArray[np.uint8]]]:
+            # Of one size, as onnxruntime stacks what it collects; what is left over is left out.
+            size = min(CALIBRATION_BATCH, len(pixels))
+            for start in range(0, len(pixels) - size + 1, size):
+                yield {input_name: pixels[start : start + size]}
+
+        self._batches = batches()
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Give the next batch; the name is onnxruntime's."""
+        return next(self._batches, None)
