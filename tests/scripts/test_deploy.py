@@ -52,6 +52,20 @@ def test_images_of_a_registry_in_lower_case(desk, champion):
     code, printed = desk.deploy("v1", REGISTRY="ghcr.io/Owner/Repo", CONTEXT="minikube")
     assert code == 0, printed
     assert desk.running() == ["ghcr.io/owner/repo/inference:v1", "ghcr.io/owner/repo/monitor:v1"]
+    assert repository_url(desk) == "https://github.com/owner/repo"
+
+
+def repository_url(desk) -> str:
+    """Where the alerts in the cluster say that the runbooks are."""
+    prometheus = desk.cluster.get("deployments", "monitoring", "prometheus")
+    containers = prometheus["spec"]["template"]["spec"]["containers"]
+    return {e["name"]: e["value"] for e in containers[0]["env"]}["REPOSITORY_URL"]
+
+
+def test_alerts_link_to_the_runbooks_of_the_repository_that_is_named(desk):
+    code, printed = desk.deploy("v1", REPOSITORY_URL="https://git.example.org/us/pets")
+    assert code == 0, printed
+    assert repository_url(desk) == "https://git.example.org/us/pets"
 
 
 def test_an_image_that_is_not_there_is_explained_and_rolled_back(deployed):

@@ -19,6 +19,7 @@ def test_what_is_no_tag_is_refused(desk, tag):
     ("settings", "named"),
     [
         ({"REGISTRY": "ghcr.io/ow ner"}, "REGISTRY=ghcr.io/ow ner"),
+        ({"REPOSITORY_URL": 'github.com/"'}, 'REPOSITORY_URL=github.com/"'),
         ({"OVERLAY": "kustomize/overlays/moon"}, "OVERLAY=kustomize/overlays/moon"),
         ({"OVERLAY": "/etc"}, "OVERLAY=/etc"),
         ({"OVERLAY": "kustomize/base/grafana"}, "inference"),
