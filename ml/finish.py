@@ -21,8 +21,9 @@ from ml.data import Dataset, Picture
 from ml.evaluate import Evaluation, evaluate, metrics, reference, summary
 from ml.export import Served
 from ml.familiarity import Distance, choose_limits
-from ml.fit import EVALUATION_BATCH, Fitted
+from ml.fit import Fitted
 from ml.loader import Pixels, plain_batches
+from ml.loop import EVALUATION_BATCH
 from ml.model import split_head
 from ml.recipe import Recipe
 from ml.tracking import Tracker

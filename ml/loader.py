@@ -92,7 +92,12 @@ def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
 
 
 def training_batches(
-    data: Pixels, recipe: Recipe, side: int, generator: torch.Generator, device: torch.device
+    data: Pixels,
+    recipe: Recipe,
+    side: int,
+    generator: torch.Generator,
+    device: torch.device,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
@@ -102,6 +107,7 @@ def training_batches(
         side: Of the squares, pixels.
         generator: Decides order and augmentation.
         device: Where the batches are to be.
+        part: Which part of each batch to make, counted from 0, and of how many.
 
     Yields:
         Normalised pictures ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. The last, smaller batch
@@ -115,7 +121,8 @@ def training_batches(
     for chosen in order.split(recipe.batch):
         if len(chosen) < recipe.batch <= len(data):
             return
-        rows = chosen.sort().values  # one pass through the file
+        number, parts = part
+        rows = chosen[number::parts].sort().values  # one pass through the file
         pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
         made = [
             augment(picture, side, recipe, own.manual_seed(seeds[row]))

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import torch
 from mlflow import MlflowClient
+from torch import nn
 
-from ml import checkpoint, registry, report
+from ml import checkpoint, distributed, registry, report
 from ml import recipe as recipes
 from ml.bundle import write
 from ml.checkpoint import CHECKPOINT
 from ml.data import DataError, Dataset, Picture, scan
 from ml.device import choose_device, describe_machine, mixed_precision
 from ml.finish import Extras, finish
-from ml.fit import Epoch, fit
+from ml.fit import fit
 from ml.folder import slug
 from ml.loader import Pixels
+from ml.loop import Epoch
 from ml.model import build, describe_weights
 from ml.recipe import Recipe
 from ml.scan import collect
@@ -38,9 +40,29 @@ FAMILIAR_PICTURES = 4000
 def run(client: MlflowClient, options: argparse.Namespace) -> int:
     """Go from a folder to a gated bundle, as the options of ``ml.train`` say.
 
+    Started several times by ``torchrun``, all train together, and the first does the rest.
+
     Returns:
         0 if a sound bundle came of it, promoted or not; 1 if MLflow was lost, so that the gate is still to come.
     """
+    device = distributed.own_device(choose_device(options.device))
+    with distributed.processes(device):
+        return _run(client, options, device) if distributed.is_first() else _help(options, device)
+
+
+def _help(options: argparse.Namespace, device: torch.device) -> int:
+    """Train along with the first process, which alone prints, logs and writes."""
+    data = scan(options.data, exclude=options.exclude, progress=False)
+    folder = Path(options.resume or "")
+    recipe = _recipe(options, data, folder)
+    network = _network(recipe, data)
+    distributed.of_first(None)  # which decodes what all read
+    _, training, validation = _pixels(data, recipe, options.cache)
+    fit(network, training, validation, recipe, device, folder, bool(options.resume))
+    return 0
+
+
+def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device) -> int:
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
     extras = Extras(options.precision, _acceptance(options.acceptance, data), tuple(options.neither))
@@ -48,18 +70,14 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     served = registry.served_bundle(champion, data)
     folder = _folder(options, data)
     print(report.describe(data, f"{folder / LEFT_OUT} lists them all"))
-    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
-    recipe = recipes.from_options(options, data.fingerprint, earlier)
-    if earlier:
-        checkpoint.require_same(folder / CHECKPOINT, earlier, recipe)
-    device = choose_device(options.device)
-    torch.manual_seed(recipe.seed)
-    network = build(recipe.architecture, len(data.classes), recipe.weights)
+    recipe = _recipe(options, data, folder)
+    network = _network(recipe, data)
     initial_weights = describe_weights(recipe.weights)
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
     tracker = _tracker(client, folder, recipe, data, device, options, commit)
     try:
         familiar, training, validation = _pixels(data, recipe, options.cache)
+        distributed.of_first(None)
         fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
         print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
         origin = Training(
@@ -98,6 +116,19 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
         write(champion, bundle)
         print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
     return 0
+
+
+def _recipe(options: argparse.Namespace, data: Dataset, folder: Path) -> Recipe:
+    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
+    recipe = recipes.from_options(options, data.fingerprint, earlier)
+    if earlier:
+        checkpoint.require_same(folder / CHECKPOINT, earlier, recipe)
+    return recipe
+
+
+def _network(recipe: Recipe, data: Dataset) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    return build(recipe.architecture, len(data.classes), recipe.weights)
 
 
 def _folder(options: argparse.Namespace, data: Dataset) -> Path:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix
 
 from ml.evaluate import CALIBRATION_BINS, Evaluation, calibration_error
-from ml.fit import Epoch
+from ml.loop import Epoch
 from services.inference.image import decode
 
 # scikit-learn's displays import pyplot, which would look for a screen.

@@ -19,8 +19,9 @@ from ml import exclude
 from ml.calibrate import fit_temperature
 from ml.data import Dataset, Picture, scan
 from ml.errors import UserError
-from ml.fit import EVALUATION_BATCH, fit
+from ml.fit import fit
 from ml.loader import Pixels, plain_batches
+from ml.loop import EVALUATION_BATCH
 from ml.model import build
 from ml.recipe import SLIM, Recipe
 from services.inference.image import PictureError

@@ -10,8 +10,9 @@ import torch
 from ml import checkpoint
 from ml.calibrate import fit_temperature
 from ml.checkpoint import CHECKPOINT, CheckpointError
-from ml.fit import FitError, fit
+from ml.fit import fit
 from ml.loader import plain_batches, training_batches
+from ml.loop import FitError
 from ml.model import build
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ def test_it_learns_what_is_easy(unbroken, recipe, pixels):
 
 
 def test_the_best_weights_are_the_averaged_ones_that_were_validated(recipe, pixels, tmp_path, monkeypatch):
-    monkeypatch.setattr("ml.fit.mixed_precision", lambda _: None)  # to compare to the last digits
+    monkeypatch.setattr("ml.loop.mixed_precision", lambda _: None)  # to compare to the last digits
     fitted = train(replace(recipe, epochs=2), pixels, tmp_path)
     lowest = min(fitted.history, key=lambda epoch: epoch.validation_loss)
     assert fitted.best_epoch == lowest.epoch
@@ -80,11 +81,11 @@ def test_a_network_is_not_chosen_for_being_bold(unbroken, recipe, pixels, tmp_pa
 def test_each_epoch_draws_anew(recipe, pixels, tmp_path, monkeypatch):
     seeds = []
 
-    def batches(data, recipe, side, generator, device):
+    def batches(data, recipe, side, generator, device, part):
         seeds.append(generator.initial_seed())
-        return training_batches(data, recipe, side, generator, device)
+        return training_batches(data, recipe, side, generator, device, part)
 
-    monkeypatch.setattr("ml.fit.training_batches", batches)
+    monkeypatch.setattr("ml.loop.training_batches", batches)
     train(replace(recipe, epochs=3), pixels, tmp_path)
     assert len(set(seeds)) == 3
 

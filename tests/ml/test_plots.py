@@ -8,7 +8,7 @@ from PIL import Image
 
 from ml.data import Picture
 from ml.evaluate import Evaluation
-from ml.fit import Epoch
+from ml.loop import Epoch
 from ml.plots import WORST, save_all, worst_mistakes
 
 NAMES = {"loss_curve", "confusion_matrix", "roc", "reliability", "worst_mistakes"}
