@@ -33,7 +33,7 @@ def expectations(alert):
     """What each test of an alert of this name expects: the labels of those that fire."""
     for file in CASES:
         for group in yaml.safe_load(file.read_text())["tests"]:
-            for case in group["alert_rule_test"]:
+            for case in group.get("alert_rule_test", []):
                 if case["alertname"] == alert:
                     yield [expected["exp_labels"] for expected in case["exp_alerts"]]
 
