@@ -1,0 +1,153 @@
+"""Accuracy, milliseconds and megabytes by network, input size and precision: ``python -m benchmarks.serving``.
+
+The times are for one photo on one thread: decode, resize, and run. Give ``--run`` for networks that were trained (a
+run's folder, as ``ml.train`` leaves it); networks that were not have times and sizes, but no accuracy.
+"""
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from ml import checkpoint, exclude
+from ml.calibrate import fit_temperature
+from ml.data import Dataset, Picture
+from ml.export import Served, export
+from ml.loop import EVALUATION_BATCH
+from ml.model import build, normalise
+from ml.recipe import ARCHITECTURES, LITE, SLIM, Recipe
+from ml.scan import collect
+from services.inference import bundle as bundles
+from services.inference.bundle import Bundle, Precision
+from services.inference.image import decode
+from services.inference.predictor import Predictor
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+CALIBRATION_PICTURES = 256
+REPEATS = 100
+PHOTO = (450, 374)  # pixels
+
+
+def photo() -> bytes:
+    """A JPEG of a usual size and about the usual number of bytes."""
+    coarse = np.random.default_rng(0).integers(0, 256, (47, 57, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize(PHOTO, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def milliseconds(bundle: Bundle, data: bytes) -> tuple[float, float]:
+    """Medians of decoding with resizing, and of the whole way to an answer."""
+    predictor, shape = Predictor(bundle), bundle.manifest.input
+    decoding, whole = [], []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        pixels = decode(data, shape.size, shape.resize)[np.newaxis]
+        decoded = time.perf_counter()
+        predictor.predict(pixels)
+        decoding.append(decoded - start)
+        whole.append(time.perf_counter() - start)
+    return 1000 * statistics.median(decoding), 1000 * statistics.median(whole)
+
+
+def squares(pictures: Sequence[Picture], size: int, recipe: Recipe) -> NDArray[np.uint8]:
+    """Decoded as the service does, shape ``(n, size, size, 3)``."""
+    return np.stack([decode(p.path.read_bytes(), size, recipe.resize) for p in pictures])
+
+
+@torch.inference_mode()
+def temperature(network: nn.Module, pixels: NDArray[np.uint8], labels: torch.Tensor) -> float:
+    """The best one on validation pictures."""
+    starts = range(0, len(pixels), EVALUATION_BATCH)
+    batches = [network(normalise(torch.from_numpy(pixels[i : i + EVALUATION_BATCH]))) for i in starts]
+    return fit_temperature(torch.cat(batches), labels)
+
+
+def bundle_of(served: Served, recipe: Recipe, size: int, precision: Precision, pixels: NDArray[np.uint8]) -> Bundle:
+    """Export in a precision, to measure and throw away."""
+    training = bundles.Training(
+        run_id=None, git_commit=None, architecture=recipe.architecture, initial_weights="", epochs=0, seed=0
+    )
+    data = bundles.Dataset(name="", source=None, synthetic=False, fingerprint="", counts={}, left_out={})
+    return export(served, ["0", "1"], size, recipe.resize, "", training, data, pixels, precision)
+
+
+def accuracy(bundle: Bundle, pixels: NDArray[np.uint8], pictures: Sequence[Picture]) -> float:
+    """The share of right answers."""
+    predictor = Predictor(bundle)
+    starts = range(0, len(pixels), EVALUATION_BATCH)
+    answers = np.concatenate([predictor.predict(pixels[i : i + EVALUATION_BATCH]) for i in starts])
+    return float((answers.argmax(1) == [p.label for p in pictures]).mean())
+
+
+def row(name: str, size: int, bundle: Bundle, right: str, data: bytes) -> str:
+    """A line of the table."""
+    decoding, whole = milliseconds(bundle, data)
+    megabytes = len(bundle.model) / 1e6
+    precision = bundle.manifest.precision
+    return f"| {name} | {size} | {precision} | {right} | {decoding:.1f} | {whole:.1f} | {megabytes:.1f} |"
+
+
+def trained(run: Path, sizes: Sequence[int], data: Dataset, jpeg: bytes) -> None:
+    """Print the lines of a trained network."""
+    state = checkpoint.read(run / checkpoint.CHECKPOINT)
+    recipe = Recipe(**state["recipe"])
+    network = build(recipe.architecture, len(data.classes))
+    network.load_state_dict(state["best"])
+    network.eval()
+    validation, test = data.split("validation"), data.split("test")
+    labels = torch.tensor([p.label for p in validation])
+    for size in sizes:
+        seen, held_out = squares(validation, size, recipe), squares(test, size, recipe)
+        served = Served(network, temperature(network, seen, labels))
+        some = seen[:: max(1, len(seen) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES]
+        for precision in PRECISIONS:
+            bundle = bundle_of(served, recipe, size, precision, some)
+            right = f"{accuracy(bundle, seen, validation):.2%} / {accuracy(bundle, held_out, test):.2%}"
+            print(row(recipe.architecture, size, bundle, right, jpeg), flush=True)
+
+
+def untrained(architecture: str, size: int, jpeg: bytes) -> None:
+    """Print the line of a network that has learned nothing: its time does not depend on that."""
+    recipe = Recipe(architecture=architecture)
+    noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    served = Served(build(architecture, 2).eval())
+    print(row(architecture, size, bundle_of(served, recipe, size, "fp32", noise), "", jpeg), flush=True)
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=main.__doc__)
+    add = parser.add_argument
+    add("--run", type=Path, action="append", default=[], metavar="FOLDER", help="a trained network; may be repeated")
+    add("--sizes", nargs="+", type=int, default=[112, 128, 144, 160], help="at which to try them, pixels")
+    add("--data", type=Path, help="pictures to measure the trained networks on")
+    add("--also", nargs="*", default=[SLIM, LITE], choices=ARCHITECTURES, metavar="NAME", help="untrained, at 128 px")
+    exclude.add_argument(parser)
+    options = parser.parse_args()
+    if options.run and not options.data:
+        parser.error("--run needs --data")
+    torch.set_num_threads(1)
+    jpeg = photo()
+    print(f"One JPEG of {PHOTO[0]} × {PHOTO[1]} pixels and {len(jpeg):,} bytes, one thread.\n")
+    print("| network | input | weights | right (validation / test) | decode, ms | in all, ms | MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    untrained("mobilenet_v3_small", 224, jpeg)
+    for architecture in options.also:
+        untrained(architecture, 128, jpeg)
+    if options.run:
+        data = collect(options.data, options.exclude)
+        for run in options.run:
+            trained(run, options.sizes, data, jpeg)
+
+
+if __name__ == "__main__":
+    main()
