@@ -14,6 +14,8 @@ from services.monitor import settings as monitor
 from tests.kustomize import manifests
 
 FIVE_MINUTES = 300
+# What `make minikube` makes, less what kubeadm's control plane, two CoreDNS, Calico and a metrics server ask for.
+ROOM = {"cpu": 2 - 1.2, "memory": 4 * 2**30 - 512 * 2**20}
 
 
 @pytest.fixture
@@ -125,6 +127,19 @@ def test_every_container_has_requests_and_limits(minikube, name):
     resources = manifests.workload(minikube, name).container["resources"]
     for what in ("cpu", "memory"):
         assert 0 < manifests.amount(resources["requests"][what]) <= manifests.amount(resources["limits"][what])
+
+
+@pytest.mark.parametrize("what", ROOM)
+def test_a_small_node_has_room_for_a_roll_out_while_the_service_is_at_its_largest(minikube, what):
+    (scaler,) = manifests.of_kind(minikube, "HorizontalPodAutoscaler")
+    asked = 0.0
+    for name in manifests.WORKLOADS:
+        workload = manifests.workload(minikube, name)
+        pods = scaler["spec"]["maxReplicas"] if name == scaler["spec"]["scaleTargetRef"]["name"] else 1
+        spec = manifests.find(minikube, workload.kind, name)["spec"]
+        surge = spec.get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 0)
+        asked += (pods + surge) * manifests.amount(workload.container["resources"]["requests"][what])
+    assert asked <= ROOM[what]
 
 
 def test_the_autoscaler_asks_for_more_before_the_limit_slows_the_service(minikube, service):
