@@ -15,6 +15,7 @@ from tests.scripts.cluster import Cluster
 STAND_IN = Path(__file__).with_name("kubectl_stand_in.py")
 KUBECTL = shutil.which("kubectl") or "kubectl"
 CHAMPION = servers.ROOT / "models" / "champion"
+VERSION = json.loads((CHAMPION / "manifest.json").read_text())["version"]
 INFERENCE, MONITOR = "localhost/mlops/inference", "localhost/mlops/monitor"
 # Short, because nothing here takes its time but what never comes.
 PATIENCE = {"TIMEOUT": "20", "STUCK_TIMEOUT": "1", "SMOKE_TIMEOUT": "4", "LOCK_TIMEOUT": "0"}
