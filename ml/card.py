@@ -157,7 +157,7 @@ def _again(manifest: Manifest) -> str:
     if not changed:
         return ""
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
-    named = "".join(f" --exclude <{name}>" for name in manifest.dataset.lists)
+    named = "".join(f" --exclude {name}" for name in manifest.dataset.lists)
     excluding = named or (" --exclude <the list>" if "excluded" in manifest.dataset.left_out else "")
     return f"""```sh
 make train DATA=<the pictures> ARGS="{flags}{excluding}"

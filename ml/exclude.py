@@ -16,17 +16,18 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def read(lists: Sequence[Path]) -> dict[str, str]:
-    """Read lists of patterns by file name.
+    """Read lists of patterns, by their paths as given; by their names where the path says which machine this is.
 
     Raises:
         DataError: One cannot be read, or two have the same name.
     """
     texts: dict[str, str] = {}
     for path in lists:
-        if path.name in texts:
-            raise DataError(f"Two lists are called {path.name}: rename one, so that what they leave out can be told.")
+        name = path.name if path.is_absolute() else path.as_posix()
+        if name in texts:
+            raise DataError(f"Two lists are called {name}: rename one, so that what they leave out can be told.")
         try:
-            texts[path.name] = path.read_text(encoding="utf-8")
+            texts[name] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise DataError(f"The list {path} cannot be read ({error}).") from error
     return texts

@@ -3,8 +3,8 @@
 import copy
 import shutil
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,12 +42,12 @@ class Extras:
     Attributes:
         precision: Of the exported weights.
         acceptance: Photos as people send them, in the data set's classes; empty for none.
-        neither: Folders of pictures that show none of the classes.
+        neither: Files of pictures that show none of the classes, by kind.
     """
 
     precision: Precision = "fp32"
     acceptance: tuple[Picture, ...] = ()
-    neither: tuple[Path, ...] = ()
+    neither: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 def finish(

@@ -1,15 +1,17 @@
 """Pictures of nothing that a model could know, drawn or given, to see whether it says that it is unsure."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from ml.data import DataError
+from ml.scan import CHECK_SIZE
 from services.inference.bundle import Bundle, Neither
-from services.inference.image import decode
+from services.inference.image import PictureError, decode
 from services.inference.predictor import Predictor
 
 SURE = 0.99
@@ -25,19 +27,34 @@ def draw(kind: str, pictures: int, seed: int = 0) -> list[Image.Image]:
     return [KINDS[kind](random) for _ in range(pictures)]
 
 
-def measure(bundle: Bundle, folders: Sequence[Path] = ()) -> dict[str, Neither]:
-    """Ask a bundle about drawn pictures of every kind, and about the pictures in folders.
+def read(folders: Sequence[Path]) -> dict[str, list[bytes]]:
+    """Read folders that each hold pictures of one kind, named as the folder.
+
+    Raises:
+        DataError: One cannot be read, is empty, or holds something else.
+    """
+    kinds = {}
+    for folder in folders:
+        try:
+            kinds[folder.name] = [path.read_bytes() for path in sorted(folder.iterdir())]
+            for data in kinds[folder.name]:
+                decode(data, CHECK_SIZE, "stretch")
+        except (OSError, PictureError) as error:
+            raise DataError(f"{folder} is not a folder of pictures alone ({error}).") from error
+        if not kinds[folder.name]:
+            raise DataError(f"{folder} holds no pictures.")
+    return kinds
+
+
+def measure(bundle: Bundle, given: Mapping[str, Sequence[bytes]]) -> dict[str, Neither]:
+    """Ask a bundle about drawn pictures of every kind, and about given ones.
 
     Args:
         bundle: One that has limits for uncertain answers.
-        folders: Each holds pictures of one kind, named as the folder.
-
-    Raises:
-        PictureError: A file in a folder is no picture.
-        OSError: A folder cannot be read.
+        given: Files of pictures by kind, as ``read`` gives them.
     """
-    kinds = {kind: [_encoded(image) for image in draw(kind, PICTURES)] for kind in KINDS}
-    kinds |= {folder.name: [path.read_bytes() for path in sorted(folder.iterdir())] for folder in folders}
+    kinds: dict[str, Sequence[bytes]] = {kind: [_encoded(i) for i in draw(kind, PICTURES)] for kind in KINDS}
+    kinds |= given
     predictor, shape = Predictor(bundle), bundle.manifest.input
     found = {}
     for kind, files in kinds.items():

@@ -12,7 +12,7 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from ml import checkpoint, distributed, registry, report
+from ml import checkpoint, distributed, neither, registry, report
 from ml import recipe as recipes
 from ml.bundle import write
 from ml.checkpoint import CHECKPOINT
@@ -65,7 +65,7 @@ def _help(options: argparse.Namespace, device: torch.device) -> int:
 def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device) -> int:
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
-    extras = Extras(options.precision, _acceptance(options.acceptance, data), tuple(options.neither))
+    extras = Extras(options.precision, _acceptance(options.acceptance, data), neither.read(options.neither))
     champion = options.champion or registry.SERVED
     served = registry.served_bundle(champion, data)
     folder = _folder(options, data)

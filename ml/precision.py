@@ -1,5 +1,7 @@
 """Smaller weights in an ONNX graph: 16 bits to store them, or 8 bits to compute with as well."""
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,18 +49,20 @@ def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) 
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, small = (Path(folder, name) for name in ("whole.onnx", "prepared.onnx", "small.onnx"))
         onnx.save(model, whole)
-        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            small,
-            _Batches(input_name, pixels),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-        )
+        # It prints how far it is, in the middle of whatever is printed around it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared,
+                small,
+                _Batches(input_name, pixels),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv"],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+            )
         return onnx.load(small)
 
 

@@ -120,7 +120,10 @@ def test_the_card_prints_the_lists_of_what_was_left_out(tmp_path):
         "fingerprint": "a" * 64,
         "counts": {},
         "left_out": {"excluded": 3},
-        "lists": {"wrong.txt": "# People\nred/1.jpg\n", "long.txt": "\n".join(f"red/{i}.jpg" for i in range(100))},
+        "lists": {
+            "models/wrong.txt": "# People\nred/1.jpg\n",
+            "long.txt": "\n".join(f"red/{i}.jpg" for i in range(100)),
+        },
     }
     training = {
         "run_id": None,
@@ -135,11 +138,11 @@ def test_the_card_prints_the_lists_of_what_was_left_out(tmp_path):
     }
     text = card(tmp_path, dataset=dataset, training=training)
     for part in (
-        "`wrong.txt` kept out:\n\n```text\n# People\nred/1.jpg\n```",
+        "`models/wrong.txt` kept out:\n\n```text\n# People\nred/1.jpg\n```",
         "red/79.jpg\n… and 20 more lines\n```",
         "It took 2.5 hours on A Processor, 1 threads.",
         "at commit `0123456789ab`",
-        'ARGS="--mix 0.5 --exclude <wrong.txt> --exclude <long.txt>"',
+        'ARGS="--mix 0.5 --exclude models/wrong.txt --exclude long.txt"',
     ):
         assert part in text
     assert "red/80.jpg" not in text

@@ -42,6 +42,13 @@ def test_several_lists_each_keep_pictures_out(drawn: Path, tmp_path: Path) -> No
     assert dataset.lists == {"first.txt": "circle/00000", "second.txt": "# seen\ncircle/0000[02]"}
 
 
+def test_a_list_given_by_a_relative_path_keeps_it(drawn: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/first.txt").write_text("circle/00000")
+    assert found(drawn, Path("models/first.txt")).lists == {"models/first.txt": "circle/00000"}
+
+
 def test_two_lists_of_one_name_are_refused(drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     lists = [tmp_path / "list.txt", tmp_path / "more" / "list.txt"]

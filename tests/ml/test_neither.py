@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ml import neither
+from ml.data import DataError
 from services.inference.bundle import load
 from tests import bundles, pictures
 
@@ -31,6 +32,16 @@ def test_shares_are_of_the_services_answers(tmp_path, monkeypatch):
     folder.mkdir()
     for i, colour in enumerate([(90, 90, 90), (250, 0, 0), (255, 255, 255), (0, 240, 0)]):
         (folder / f"{i}.jpg").write_bytes(pictures.plain(colour))
-    found = neither.measure(load(bundles.write(tmp_path / "bundle")), [folder])
+    found = neither.measure(load(bundles.write(tmp_path / "bundle")), neither.read([folder]))
     assert found["noise"].model_dump() == {"pictures": 5, "uncertain": 1.0, "sure": 0.0}, "grey on average"
     assert found["walls"].model_dump() == {"pictures": 4, "uncertain": 0.5, "sure": 0.5}
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"none is not a folder of pictures alone"):
+        neither.read([tmp_path / "none"])
+    with pytest.raises(DataError, match="holds no pictures"):
+        neither.read([tmp_path])
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(DataError, match=r"not a folder of pictures alone \(This is not a picture"):
+        neither.read([tmp_path])

@@ -53,6 +53,9 @@ def first(tmp_path_factory, mlflow_address, cache):
     folder = tmp_path_factory.mktemp("first")
     data = drawn(folder / "data", "two-colours")
     arguments = [*RECIPE, "--cache", str(cache), "--tracking-uri", mlflow_address, "--epochs", "4"]
+    draw(folder / "photos", COLOURS, 10, seed=1)
+    draw(folder, {"greens": (30, 220, 30)}, 5, seed=2)
+    arguments += ["--acceptance", str(folder / "photos"), "--neither", str(folder / "greens")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         running = process([*arguments, "--data", str(data), "--out", "run"], folder)
@@ -97,6 +100,19 @@ def test_mlflow_has_parameters_and_the_metrics_of_every_epoch(first, colours, ml
     assert run.data.metrics["test_recall_red"] == measured.recall["red"]
     assert {"test_log_loss", "test_expected_calibration_error", "test_pictures"} <= run.data.metrics.keys()
     assert run.data.tags["synthetic"] == "true"
+
+
+def test_the_manifest_has_what_was_measured_besides(first):
+    manifest = load(first[0] / "run" / "bundle").manifest
+    accepted = manifest.acceptance
+    assert accepted.metrics.pictures == 20 and accepted.metrics.accuracy == 1
+    assert accepted.corrupted["turned by 90°, EXIF says so"] == 1 and len(accepted.corrupted) == 8
+    assert manifest.neither["greens"].pictures == 5 and manifest.neither["noise"].pictures == 50
+    assert manifest.uncertainty.flagged <= 0.01 and manifest.metrics.uncertain is not None
+    assert manifest.reference.pictures.keys() == {"brightness", "contrast", "sharpness"}
+    assert manifest.precision == "fp16" and manifest.training.hours > 0 and "torch" in manifest.training.machine
+    card = (first[0] / "run" / "bundle" / "MODEL_CARD.md").read_text()
+    assert "On 20 other photos" in card and "| greens | 5 |" in card
 
 
 def test_mlflow_has_the_plots_and_the_bundle(first, mlflow_address, tmp_path):
@@ -245,6 +261,11 @@ def test_what_cannot_work_is_one_sentence_before_the_training(options, colours_f
     assert "w.pt: cannot be read" in refused([*good, "--weights", "w.pt"], capsys)
     if not torch.backends.mps.is_available():
         assert "finds no mps device" in refused([*good, "--device", "mps"], capsys)
+    photos = first[0] / "photos"
+    assert "has 140 pictures of the data set: what was seen" in refused([*good, "--acceptance", good[-1]], capsys)
+    (photos / "blue").rename(photos / "violet")
+    assert "has the classes red, violet, not blue, red." in refused([*good, "--acceptance", str(photos)], capsys)
+    assert "not a folder of pictures alone" in refused([*good, "--neither", str(photos)], capsys)
     run = str(first[0] / "run")
     assert f"holds a run already: go on with it by --resume {run}" in refused([*good, "--out", run], capsys)
     assert "different: batch" in refused([*good, "--resume", run, "--batch", "8"], capsys)
