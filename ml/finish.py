@@ -50,11 +50,26 @@ class Extras:
     neither: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Pictures as they will be served.
+
+    Attributes:
+        size: Their side, pixels. A network that learned from crops sees things larger than they are in whole pictures,
+            so the best size is above that of the crops (Touvron et al. 2019, "Fixing the train-test resolution …").
+        familiar: Some that the network learned from.
+        validation: To choose the temperature and the limits of uncertain answers with, and to check the export.
+    """
+
+    size: int
+    familiar: Pixels
+    validation: Pixels
+
+
 def finish(
     network: nn.Module,
     fitted: Fitted,
-    familiar: Pixels,
-    validation: Pixels,
+    shown: Shown,
     data: Dataset,
     recipe: Recipe,
     training: bundles.Training,
@@ -67,8 +82,7 @@ def finish(
     Args:
         network: Takes the best weights.
         fitted: How the training ended.
-        familiar: Training pictures, as they will be served.
-        validation: Pictures for the temperature, the limits of uncertain answers and the parity.
+        shown: Pictures as they will be served.
         data: Its test split is what the bundle is measured on.
         recipe: Settings.
         training: For the manifest; epochs and hours are filled in.
@@ -81,13 +95,14 @@ def finish(
     """
     network.load_state_dict(fitted.best)
     network.cpu().eval()
+    familiar, validation = shown.familiar, shown.validation
     temperature = fit_temperature(_outputs(network, validation), validation.labels)
     features, _ = split_head(copy.deepcopy(network))
     served = Served(network, temperature, Distance(_outputs(features, familiar), familiar.labels))
     bundle = export.export(
         served,
         list(data.classes),
-        recipe.size,
+        shown.size,
         recipe.resize,
         data.name,
         training.model_copy(update={"epochs": len(fitted.history), "hours": fitted.hours}),
@@ -109,7 +124,7 @@ def finish(
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
     write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
-    _save_model(Served(network, temperature), recipe.size, folder / "model")
+    _save_model(Served(network, temperature), shown.size, folder / "model")
     single = {name: value for name, value in measured.model_dump().items() if isinstance(value, int | float)}
     values = single | {f"recall_{name}": value for name, value in measured.recall.items()}
     tracker.metrics({f"test_{name}": value for name, value in values.items()})

@@ -18,7 +18,7 @@ from ml.bundle import write
 from ml.checkpoint import CHECKPOINT
 from ml.data import DataError, Dataset, Picture, scan
 from ml.device import choose_device, describe_machine, mixed_precision
-from ml.finish import Extras, finish
+from ml.finish import Extras, Shown, finish
 from ml.fit import fit
 from ml.folder import slug
 from ml.loader import Pixels
@@ -57,7 +57,7 @@ def _help(options: argparse.Namespace, device: torch.device) -> int:
     recipe = _recipe(options, data, folder)
     network = _network(recipe, data)
     distributed.of_first(None)  # which decodes what all read
-    _, training, validation = _pixels(data, recipe, options.cache)
+    training, validation = _pixels(data, recipe, options.cache)
     fit(network, training, validation, recipe, device, folder, bool(options.resume))
     return 0
 
@@ -76,10 +76,11 @@ def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
     tracker = _tracker(client, folder, recipe, data, device, options, commit)
     try:
-        familiar, training, validation = _pixels(data, recipe, options.cache)
+        training, validation = _pixels(data, recipe, options.cache)
         distributed.of_first(None)
         fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
         print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
+        shown = _shown(data, recipe, options.serve_size or recipe.size, options.cache)
         origin = Training(
             run_id=tracker.run_id,
             git_commit=commit,
@@ -90,7 +91,7 @@ def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device
             recipe={k: v for k, v in asdict(recipe).items() if k not in ("data_fingerprint", "weights")},
             machine=describe_machine(device),
         )
-        bundle = finish(network, fitted, familiar, validation, data, recipe, origin, tracker, folder, extras)
+        bundle = finish(network, fitted, shown, data, recipe, origin, tracker, folder, extras)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -184,14 +185,21 @@ def _acceptance(folder: Path | None, data: Dataset) -> tuple[Picture, ...]:
     return photos.pictures
 
 
-def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels, Pixels]:
-    """Pictures to say what is familiar, to learn from and to validate with."""
+def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
+    """Pictures to learn from and to validate with."""
+    side = round(recipe.size * CACHE_MARGIN)
+    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
+    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
+
+
+def _shown(data: Dataset, recipe: Recipe, size: int, cache: Path) -> Shown:
+    """Pictures as they will be served: some that the network learned from, and those to choose limits with."""
     learned = data.split("train")
     some = learned[:: -(-len(learned) // FAMILIAR_PICTURES)]
-    return (
-        Pixels(some, recipe.size, recipe.resize, cache, "familiar pictures"),
-        Pixels(learned, round(recipe.size * CACHE_MARGIN), recipe.resize, cache, "training pictures"),
-        Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures"),
+    return Shown(
+        size,
+        Pixels(some, size, recipe.resize, cache, "familiar pictures"),
+        Pixels(data.split("validation"), size, recipe.resize, cache, "validation pictures"),
     )
 
 

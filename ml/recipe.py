@@ -70,6 +70,25 @@ class Recipe:
         return self.mix > 0 and epoch < int(MIXING * self.epochs)
 
 
+def _between(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            numbers = "a whole number" if kind is int else "a number"
+            limits = f"from {low} up" if high == math.inf else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {numbers} {limits}")
+        return value
+
+    return parse
+
+
+# Below 32 pixels the deeper networks have nothing left to look at.
+side_in_pixels = _between(int, 32, 1024)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser one flag for each setting; a flag that is not used leaves the setting as it is."""
     group = parser.add_argument_group("recipe")
@@ -80,13 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
     setting("weights", "scratch, imagenet, or a checkpoint file")
     setting("resize", "how a picture becomes a square", choices=("stretch", "center-crop"))
-    # Below 32 pixels the deeper networks have nothing left to look at.
-    side = _between(int, 32, 1024)
-    setting("size", "side of the pictures that the network takes, pixels", type=side)
+    setting("size", "side of the pictures that the network takes, pixels", type=side_in_pixels)
     add = group.add_argument
-    add("--train-size", type=side, help="side of the training crops; smaller is faster [as --size]")
+    add("--train-size", type=side_in_pixels, help="side of the training crops; smaller is faster [as --size]")
     setting("crop", "smallest share of a picture in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
-    add("--first-size", type=side, help="side of the first epochs' crops, which then rises [as --train-size]")
+    add("--first-size", type=side_in_pixels, help="side of the first epochs' crops, which then rises [as --train-size]")
     setting("rotation", "crops are turned by up to so many degrees", type=_between(float, 0, 180))
     share = _between(float, 0, 1)
     setting("degrade", "share of crops blurred, compressed, dimmed or shrunk", type=share)
@@ -102,21 +119,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
     setting("patience", "epochs without a lower validation loss before the end", type=_between(int, 1))
     setting("seed", "of everything random", type=_between(int, 0, 2**31 - 1))
-
-
-def _between(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            numbers = "a whole number" if kind is int else "a number"
-            limits = f"from {low} up" if high == math.inf else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {numbers} {limits}")
-        return value
-
-    return parse
 
 
 def from_options(options: argparse.Namespace, data_fingerprint: str, earlier: Recipe | None = None) -> Recipe:

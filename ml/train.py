@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("bundle")
     add = group.add_argument
     add("--precision", choices=get_args(Precision), default="fp16", help="of the exported weights [%(default)s]")
+    text = "side of the pictures that the exported network takes, pixels [as --size]"
+    add("--serve-size", type=recipe.side_in_pixels, metavar="PIXELS", help=text)
     add("--acceptance", type=Path, metavar="FOLDER", help="photos as people send them, by class, to measure on too")
     text = "pictures that show none of the classes, to measure on too; may be given several times"
     add("--neither", type=Path, action="append", default=[], metavar="FOLDER", help=text)

@@ -186,9 +186,10 @@ def test_ctrl_c_exports_the_best_so_far_and_resume_goes_on(options, mlflow_addre
     client = MlflowClient(mlflow_address)
     assert fetch(client, "interrupted", CHALLENGER) == stopped
 
-    assert main([*options, "--data", str(data), "--resume", "run"]) == 0
+    assert main([*options, "--data", str(data), "--resume", "run", "--serve-size", "48"]) == 0
     assert "best of 6 epochs" in capsys.readouterr().out
     resumed = load(tmp_path / "run" / "bundle")
+    assert resumed.manifest.input.size == 48 and stopped.manifest.input.size == 32
     run_id = resumed.manifest.training.run_id
     assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 6
     assert [m.step for m in client.get_metric_history(run_id, "train_loss")] == [1, 2, 3, 4, 5, 6]
