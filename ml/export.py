@@ -16,7 +16,8 @@ from torch.export import Dim
 
 from ml.errors import UserError
 from ml.familiarity import Distance
-from ml.model import normalise, split_head
+from ml.features import Features
+from ml.model import normalise
 from ml.precision import to_fp16, to_int8
 from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Precision, Training
 from services.inference.image import Resize
@@ -43,7 +44,7 @@ class Served(nn.Module):
             distance: Measures how unlike a picture is to those learned from; None to leave that out.
         """
         super().__init__()
-        self.features, self.head = split_head(copy.deepcopy(network))
+        self.network = copy.deepcopy(network) if distance is None else Features(network)
         self.temperature = temperature
         self.distance = distance
 
@@ -53,9 +54,13 @@ class Served(nn.Module):
         Returns:
             Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
         """
-        features = self.features(normalise(pixels))
-        probabilities: Tensor = (self.head(features) / self.temperature).softmax(1)
-        return probabilities if self.distance is None else (probabilities, self.distance(features))
+        if self.distance is None:
+            return self._probabilities(self.network(normalise(pixels)))
+        logits, features = self.network(normalise(pixels))
+        return self._probabilities(logits), self.distance(features)
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return (logits / self.temperature).softmax(1)
 
 
 def export(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from services.inference.bundle import Uncertainty
 
 # Added to the covariance, as a share of its mean variance: a few thousand pictures do not fill all directions.
-RIDGE = 1e-3
+RIDGE = 1e-2
 # Shares of known pictures that are flagged, for one reason and the other: together no more than one in a hundred. Most
 # go to the distance, since it is what tells noise and landscapes, which the confidence hardly does.
 DOUBTFUL = 0.003
@@ -16,7 +16,7 @@ UNFAMILIAR = 0.0065
 
 
 class Distance(nn.Module):
-    """Mahalanobis distance to the nearest class, in the features before a network's last layer.
+    """Mahalanobis distance to the nearest class.
 
     After Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples". One covariance serves
     all classes; the distance is in standard deviations of a single direction.

@@ -1,6 +1,5 @@
 """What a training leaves: a bundle, measured, drawn and logged."""
 
-import copy
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,10 @@ from ml.data import Dataset, Picture
 from ml.evaluate import Evaluation, evaluate, metrics, reference, summary
 from ml.export import Served
 from ml.familiarity import Distance, choose_limits
+from ml.features import Features
 from ml.fit import Fitted
 from ml.loader import Pixels, plain_batches
 from ml.loop import EVALUATION_BATCH
-from ml.model import split_head
 from ml.recipe import Recipe
 from ml.tracking import Tracker
 from services.inference import bundle as bundles
@@ -96,9 +95,9 @@ def finish(
     network.load_state_dict(fitted.best)
     network.cpu().eval()
     familiar, validation = shown.familiar, shown.validation
-    temperature = fit_temperature(_outputs(network, validation), validation.labels)
-    features, _ = split_head(copy.deepcopy(network))
-    served = Served(network, temperature, Distance(_outputs(features, familiar), familiar.labels))
+    features = Features(network)
+    temperature = fit_temperature(_outputs(features, validation)[0], validation.labels)
+    served = Served(network, temperature, Distance(_outputs(features, familiar)[1], familiar.labels))
     bundle = export.export(
         served,
         list(data.classes),
@@ -157,9 +156,11 @@ def _limits(bundle: Bundle, validation: Pixels) -> bundles.Uncertainty:
 
 
 @torch.inference_mode()
-def _outputs(network: nn.Module, pictures: Pixels) -> torch.Tensor:
+def _outputs(features: Features, pictures: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and features of all pictures."""
     batches = plain_batches(pictures, EVALUATION_BATCH, torch.device("cpu"))
-    return torch.cat([network(batch) for batch, _ in batches])
+    logits, seen = zip(*(features(batch) for batch, _ in batches), strict=True)
+    return torch.cat(logits), torch.cat(seen)
 
 
 def _some_of_each_class(pictures: Pixels, most: int) -> np.ndarray:

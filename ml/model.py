@@ -138,16 +138,9 @@ def _pretrained(architecture: str, classes: int) -> nn.Module:
             f"The ImageNet weights of {architecture} are damaged ({_first_line(error)}): "
             f"remove their file from {torch.hub.get_dir()}/checkpoints."
         ) from error
-    name, head = _head(network)
-    _replace(network, name, nn.Linear(head.in_features, classes))
+    name, last = last_layer(network)
+    _replace(network, name, nn.Linear(last.in_features, classes))
     return network
-
-
-def split_head(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """Part a network into what makes features and its last layer; the network itself becomes the former."""
-    name, last = _head(network)
-    _replace(network, name, nn.Identity())
-    return network, last
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
@@ -155,7 +148,7 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     setattr(network.get_submodule(parent), attribute, module)
 
 
-def _head(network: nn.Module) -> tuple[str, nn.Linear]:
+def last_layer(network: nn.Module) -> tuple[str, nn.Linear]:
     """The last layer, with its name."""
     return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
 
@@ -171,7 +164,7 @@ def _load(network: nn.Module, path: Path) -> None:
         state = state.get("best", state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: holds no weights of a network.")
-    own, head = network.state_dict(), f"{_head(network)[0]}."
+    own, head = network.state_dict(), f"{last_layer(network)[0]}."
     fitting = {
         name: tensor
         for name, tensor in state.items()
