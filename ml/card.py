@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from ml.recipe import Recipe
+from ml.recipe import PRECISION, Recipe
 from services.inference.bundle import Acceptance, Manifest, Metrics
 
 CARD_FILE = "MODEL_CARD.md"
@@ -154,8 +154,12 @@ def _again(manifest: Manifest) -> str:
     """How to train it again; empty where the settings are not known."""
     defaults = asdict(Recipe())
     changed = {k: v for k, v in manifest.training.recipe.items() if v != defaults.get(k, v)}
-    if not changed:
+    if not manifest.training.recipe:
         return ""
+    if manifest.precision != PRECISION:
+        changed["precision"] = manifest.precision
+    if manifest.input.size != manifest.training.recipe.get("size", manifest.input.size):
+        changed["serve_size"] = manifest.input.size
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
     named = "".join(f" --exclude {name}" for name in manifest.dataset.lists)
     excluding = named or (" --exclude <the list>" if "excluded" in manifest.dataset.left_out else "")

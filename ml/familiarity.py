@@ -9,10 +9,11 @@ from services.inference.bundle import Uncertainty
 
 # Added to the covariance, as a share of its mean variance: a few thousand pictures do not fill all directions.
 RIDGE = 1e-2
-# Shares of known pictures that are flagged, for one reason and the other: together no more than one in a hundred. Most
-# go to the distance, since it is what tells noise and landscapes, which the confidence hardly does.
-DOUBTFUL = 0.003
-UNFAMILIAR = 0.0065
+# Shares of known pictures that are flagged, for one reason and the other: together well below one in a hundred, so that
+# it is no more than that on other pictures either. Most go to the distance, since it is what tells noise and
+# landscapes, which the confidence hardly does.
+DOUBTFUL = 0.002
+UNFAMILIAR = 0.004
 
 
 class Distance(nn.Module):

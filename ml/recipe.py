@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from services.inference.bundle import Precision
 from services.inference.image import Resize
 
 SLIM = "resnet18_slim"
@@ -20,6 +21,9 @@ TORCHVISION = (
     "convnext_tiny",
 )
 ARCHITECTURES = (*TORCHVISION, SLIM, LITE)
+
+# Of the exported weights, unless said otherwise.
+PRECISION: Precision = "fp16"
 
 # All the networks halve their pictures several times; multiples of 16 lose little at the borders.
 SIDE_STEP = 16

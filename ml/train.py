@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--experiment", help="MLflow experiment [the data set's name]")
     group = parser.add_argument_group("bundle")
     add = group.add_argument
-    add("--precision", choices=get_args(Precision), default="fp16", help="of the exported weights [%(default)s]")
+    text = "of the exported weights [%(default)s]"
+    add("--precision", choices=get_args(Precision), default=recipe.PRECISION, help=text)
     text = "side of the pictures that the exported network takes, pixels [as --size]"
     add("--serve-size", type=recipe.side_in_pixels, metavar="PIXELS", help=text)
     add("--acceptance", type=Path, metavar="FOLDER", help="photos as people send them, by class, to measure on too")

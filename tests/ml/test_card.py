@@ -55,8 +55,10 @@ def test_the_card_says_how_to_train_it_again(tmp_path):
         "seed": 0,
         "recipe": asdict(Recipe(architecture="resnet18_slim", train_size=96)),
     }
-    text = card(tmp_path, training=training)
+    text = card(tmp_path, training=training, precision="fp16", input={"size": 128, "resize": "stretch"})
     assert 'make train DATA=<the pictures> ARGS="--architecture resnet18_slim --train-size 96"\n' in text
+    smaller = card(tmp_path, training=training, precision="int8")
+    assert "--train-size 96 --precision int8 --serve-size 32" in smaller
     assert "--exclude" not in text
     assert "make train" not in card(tmp_path)
 
@@ -136,7 +138,7 @@ def test_the_card_prints_the_lists_of_what_was_left_out(tmp_path):
         "machine": "A Processor, 1 threads",
         "hours": 2.5,
     }
-    text = card(tmp_path, dataset=dataset, training=training)
+    text = card(tmp_path, dataset=dataset, training=training, precision="fp16")
     for part in (
         "`models/wrong.txt` kept out:\n\n```text\n# People\nred/1.jpg\n```",
         "red/79.jpg\n… and 20 more lines\n```",

@@ -9,10 +9,10 @@ from ml.familiarity import Distance, choose_limits
 
 @pytest.fixture(scope="module")
 def known():
-    """Two long, thin clouds of points side by side."""
+    """Two long clouds of points side by side."""
     torch.manual_seed(0)
     labels = torch.arange(4000) % 2
-    points = torch.randn(4000, 2) * torch.tensor([10.0, 0.5])
+    points = torch.randn(4000, 2) * torch.tensor([10.0, 2.0])
     points[:, 1] += 20.0 * labels
     return points, labels
 
@@ -20,13 +20,13 @@ def known():
 def test_far_is_measured_in_each_directions_own_spread(known):
     distance = Distance(*known)
     along, across = distance(torch.tensor([[10.0, 0.0], [0.0, 10.0]]))
-    assert across > 10 * along
+    assert across > 4 * along
 
 
 def test_each_class_is_familiar_and_their_middle_is_not(known):
     distance = Distance(*known)
     first, second, middle = distance(torch.tensor([[0.0, 0.0], [0.0, 20.0], [0.0, 10.0]]))
-    assert first < 0.1 and second < 0.1 and middle > 10
+    assert first < 0.1 and second < 0.1 and middle > 3
     points, _ = known
     # The ridge widens the thin direction a little.
     assert distance(points).square().mean().item() == pytest.approx(1, rel=0.1)
@@ -44,8 +44,8 @@ def test_no_more_than_one_in_a_hundred_known_pictures_is_flagged():
     sure = random.uniform(0.5, 1, (5000, 1)).astype(np.float32)
     distances = random.normal(1, 0.1, 5000).astype(np.float32)
     limits = choose_limits(np.hstack([sure, 1 - sure]), distances)
-    assert 0.005 < limits.flagged <= 0.01
-    assert (sure < limits.least_confidence).mean() <= 0.003 and (distances > limits.greatest_distance).mean() <= 0.0065
+    assert 0.003 < limits.flagged <= 0.006
+    assert (sure < limits.least_confidence).mean() <= 0.002 and (distances > limits.greatest_distance).mean() <= 0.004
     assert (sure < limits.least_confidence).any() and (distances > limits.greatest_distance).any()
 
 
