@@ -45,7 +45,7 @@ labelled-images: $(VENV)/up.stamp ## give the cluster's monitor labelled picture
 	  printf '%s\n' "$$manifest" | kubectl apply --server-side --force-conflicts -f -
 
 test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 test-images: $(VENV)/full.stamp ## build the images without Docker or a registry, and test them; Debian, as root
 	@$(BIN)/pytest -m images tests/images $(ARGS)
