@@ -45,9 +45,11 @@ labelled-images: $(VENV)/up.stamp ## give the cluster's monitor labelled picture
 	  printf '%s\n' "$$manifest" | kubectl apply --server-side --force-conflicts -f -
 
 test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
+	@scripts/test_tools
 	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 test-images: $(VENV)/full.stamp ## build the images without Docker or a registry, and test them; Debian, as root
+	@scripts/test_tools images
 	@$(BIN)/pytest -m images tests/images $(ARGS)
 
 lint: $(VENV)/full.stamp ## style, format and types; shell scripts and workflows

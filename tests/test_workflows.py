@@ -83,7 +83,7 @@ def test_what_the_workflows_call_is_there():
     used = set(re.findall(r"\bmake ([a-z-]+)", scripts))
     assert {"lint", "test"} <= used <= verbs
     called = set(re.findall(r"\bscripts/[\w-]+", scripts))
-    assert called == {"scripts/deploy", "scripts/e2e"}
+    assert called == {"scripts/deploy", "scripts/e2e", "scripts/test_tools"}
     assert all(os.access(ROOT / script, os.X_OK) for script in called)
     named = re.search(r"ARGS='([^']+)'", scripts)
     assert named and all((ROOT / path).exists() for path in named[1].split())
