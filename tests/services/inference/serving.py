@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -35,6 +36,12 @@ class Service:
     def send(self, body: Any, kind: str = "image/jpeg") -> requests.Response:
         """Send a body as it is."""
         return requests.post(f"{self.address}/predict", data=body, headers={"Content-Type": kind}, timeout=30)
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """Connect below HTTP, and send these bytes."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(data)
+        return connection
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(self.address + path, timeout=30, **options)

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import select
-import socket
 
 import pytest
 import requests
@@ -24,12 +23,6 @@ def narrow(bundle, tmp_path_factory):
         yield running
 
 
-def connect(running, data=b""):
-    connection = socket.create_connection(("127.0.0.1", running.port), timeout=30)
-    connection.sendall(data)
-    return connection
-
-
 def received(connection):
     """All that arrives until the other side closes."""
     with contextlib.suppress(ConnectionResetError):
@@ -41,7 +34,7 @@ def received(connection):
 def test_unfinished_headers_take_no_thread(narrow, start):
     with contextlib.ExitStack() as stack, requests.Session() as kept:
         kept.get(f"{narrow.address}/health", timeout=30)
-        slow = [stack.enter_context(connect(narrow, start)) for _ in range(8)]
+        slow = [stack.enter_context(narrow.connect(start)) for _ in range(8)]
         for _ in range(3):
             for connection in slow:
                 connection.sendall(b"a")
@@ -53,7 +46,7 @@ def test_unfinished_headers_take_no_thread(narrow, start):
 def test_headers_that_arrive_in_pieces_are_answered(narrow):
     picture = pictures.plain()
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(picture)
-    with connect(narrow) as connection:
+    with narrow.connect() as connection:
         for kept_alive in (True, False):
             head = request + (b"\r\n" if kept_alive else b"Connection: close\r\n\r\n")
             for byte in head:
@@ -66,7 +59,7 @@ def test_headers_that_arrive_in_pieces_are_answered(narrow):
 
 
 def test_headers_that_drip_are_ended(narrow):
-    with connect(narrow, HEAD) as connection:
+    with narrow.connect(HEAD) as connection:
         connection.settimeout(0.5)
         for _ in range(60):
             with contextlib.suppress(TimeoutError):
@@ -81,7 +74,7 @@ def test_headers_that_drip_are_ended(narrow):
 def test_clients_that_do_not_close_hold_nobody_up(narrow):
     with contextlib.ExitStack() as stack:
         for number in range(8):
-            staying = stack.enter_context(connect(narrow, b"GET /health HTTP/1.0\r\n\r\n"))
+            staying = stack.enter_context(narrow.connect(b"GET /health HTTP/1.0\r\n\r\n"))
             staying.settimeout(1)  # each of those before would cost the next one two seconds
             assert received(staying).startswith(b"HTTP/1.0 200 "), number
         assert requests.get(f"{narrow.address}/health", timeout=1).status_code == 200
@@ -101,7 +94,7 @@ def test_clients_that_do_not_close_hold_nobody_up(narrow):
 )
 def test_what_is_not_http_gets_a_problem_with_an_id_and_a_log_line(narrow, request_, status, words):
     before = refused(narrow, status)
-    with connect(narrow, request_) as connection:
+    with narrow.connect(request_) as connection:
         head, _, body = received(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.decode().split("\r\n"))}

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import threading
 import time
 from itertools import cycle
@@ -25,12 +24,6 @@ def one(bundle, tmp_path):
     with service(tmp_path, MODEL_DIR=bundle, **settings) as running:
         running.wait_for_workers(1)
         yield running
-
-
-def connect(running, data=b""):
-    connection = socket.create_connection(("127.0.0.1", running.port), timeout=30)
-    connection.sendall(data)
-    return connection
 
 
 def answer(connection):
@@ -65,7 +58,7 @@ def test_clients_that_wait_to_be_accepted_are_answered(one):
     (worker,) = one.workers()
     os.kill(worker, signal.SIGSTOP)
     with contextlib.ExitStack() as stack:
-        waiting = [stack.enter_context(connect(one, GET)) for _ in range(30)]
+        waiting = [stack.enter_context(one.connect(GET)) for _ in range(30)]
         one.process.terminate()
         time.sleep(0.5)  # until the worker has its signal; it sees that before it sees the clients
         os.kill(worker, signal.SIGCONT)
@@ -78,7 +71,7 @@ def test_whoever_is_connected_is_answered_after_the_signal(one):
     upload = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(
         picture
     )
-    with connect(one, GET) as kept, connect(one, GET[:10]) as in_pieces, connect(one, upload) as uploading:
+    with one.connect(GET) as kept, one.connect(GET[:10]) as in_pieces, one.connect(upload) as uploading:
         while one.metric("predictions_in_flight") != 1:
             time.sleep(0.05)
         assert answer(kept) == (200, "keep-alive")
@@ -102,7 +95,7 @@ def refused(running):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            connect(running).close()
+            running.connect().close()
         except ConnectionRefusedError:
             return
         time.sleep(0.05)
@@ -110,7 +103,7 @@ def refused(running):
 
 
 def test_a_client_that_says_nothing_does_not_hold_up_the_end(one):
-    with connect(one), connect(one, GET) as kept:
+    with one.connect(), one.connect(GET) as kept:
         assert answer(kept)[0] == 200
         one.process.terminate()
         assert one.process.wait(15) == 0
