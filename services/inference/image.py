@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from services.inference import jpeg
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
 MAX_PIXELS = 64_000_000
@@ -62,6 +64,11 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         UnsupportedPictureError: The bytes are no picture of an accepted kind.
         BrokenPictureError: The picture is damaged, truncated, or larger than ``max_pixels``.
     """
+    if jpeg.too_laborious(data):
+        raise BrokenPictureError(
+            f"The picture is built in more steps than the {jpeg.MAX_SCANS} scans and {jpeg.MAX_SEGMENTS} segments that "
+            "are accepted. Save it anew."
+        )
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
