@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 from typing import Literal
 
@@ -12,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from services.inference import jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
+SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM", re.DOTALL)
 MAX_PIXELS = 64_000_000
 
 Resize = Literal["stretch", "center-crop"]
@@ -72,7 +73,7 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        if data.startswith(SIGNATURES):
+        if SIGNATURES.match(data):
             raise BrokenPictureError(
                 "The picture is damaged or incomplete: its header cannot be read. Send the file again, whole."
             ) from None
@@ -101,10 +102,12 @@ def _broken(error: Exception) -> BrokenPictureError:
 
 
 def _pixels(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
-    orientation = _orientation(image)
     # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost; never below twice the target, so
     # that the resize below still sees more detail than it keeps.
     image.draft(None, (2 * size, 2 * size))
+    # Before its EXIF is read: that of a PNG may stand behind its pixels, whose errors are not to be swallowed with it.
+    image.load()
+    orientation = _orientation(image)
     image = _resizable(image)
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(image.size, resize))
     # After the resize: on the small square, colours and turning cost nothing, and a square stays one.

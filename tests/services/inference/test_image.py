@@ -119,3 +119,17 @@ def test_too_many_pixels_are_refused_before_decoding_and_exactly_enough_are_not(
     assert_colour(decode(data, SIZE, "stretch", max_pixels=10_000), RED)
     with pytest.raises(BrokenPictureError, match="100 × 100 pixels; at most 9,999"):
         decode(data, SIZE, "stretch", max_pixels=9_999)
+
+
+def test_a_png_damaged_inside_is_refused():
+    data = pictures.noise("PNG")
+    for percent in range(20, 100, 20):
+        place = len(data) * percent // 100
+        damaged = data[:place] + bytes(8) + data[place + 8 :]
+        with pytest.raises(BrokenPictureError):
+            decode(damaged, SIZE, "stretch")
+
+
+def test_a_sound_is_no_broken_picture():
+    with pytest.raises(UnsupportedPictureError):
+        decode(b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), SIZE, "stretch")
