@@ -36,6 +36,8 @@ def create_app() -> OpenAPI:
         # The library documents an error of its own validation, which is not used here: let it find ours.
         validation_error_status=500,
         validation_error_model=ProblemDetails,
+        # Or the library writes null, which is no valid document.
+        security_schemes={},
     )
     app.request_class = uploads.Request
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default JSON provider

@@ -84,3 +84,7 @@ def test_answers_carry_security_headers(shared):
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_every_component_is_an_object(spec):
+    assert all(isinstance(component, dict) for component in spec["components"].values()), spec["components"]
