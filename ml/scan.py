@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 import unicodedata
 import warnings
 from collections import defaultdict
@@ -14,13 +13,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ml import exclude as excludes
-from ml.dataset import DataError, Dataset, Picture, Problem, Reason, fingerprint, split_of
+from ml.dataset import DataError, Dataset, Picture, Problem, fingerprint, split_of
+from ml.files import UnusableError, load, passed_over, walk
 from ml.folder import Description, read_description, slug
-from services.inference.image import FORMATS, PictureError, UnsupportedPictureError, decode
 
-LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
-# Far above any photo; a film or a disk image among the pictures must not fill the memory.
-MAX_FILE_BYTES = 256 * 2**20
 # Truncation shows at any size, since all of a file is decoded; a small one is the quickest.
 CHECK_SIZE = 32
 
@@ -121,32 +117,17 @@ def _class_folders(folder: Path) -> tuple[Path, dict[str, Path]]:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not passed_over(path.name))
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror}).") from error
 
 
-def _passed_over(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LITTER
-
-
 def _walk(root: Path, folder: Path, label: int, unreadable: list[Problem]) -> Iterator[_File]:
-    def note(error: OSError) -> None:
-        unreadable.append(Problem(Path(error.filename), "unreadable", error.strerror or str(error)))
-
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=note):
-        # A link to a folder above would never end.
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not _passed_over(name))
-        for name in sorted(names):
-            if not _passed_over(name):
-                path = Path(parent, name)
-                yield _File(path, path.relative_to(root).as_posix(), label)
+    for path, error in walk(folder):
+        if error:
+            unreadable.append(Problem(path, "unreadable", error))
+        else:
+            yield _File(path, path.relative_to(root).as_posix(), label)
 
 
 def _named_in(lists: dict[str, str], files: list[_File], folder: Path) -> dict[_File, str]:
@@ -184,27 +165,10 @@ def _check_all(files: list[_File], workers: int, progress: bool) -> list[_Checke
 
 
 def _check(file: _File) -> _Checked:
-    def left_out(reason: Reason, detail: str) -> _Checked:
-        return _Checked(file, problem=Problem(file.path, reason, detail))
-
     try:
-        status = file.path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
-            return left_out("unreadable", "not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            return left_out("not a picture", f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        data = file.path.read_bytes()
-    except OSError as error:
-        return left_out("unreadable", error.strerror or str(error))
-    if not data:
-        return left_out("empty", "0 bytes")
-    try:
-        decode(data, CHECK_SIZE, "stretch")
-    except UnsupportedPictureError:
-        return left_out("not a picture", f"not one of {', '.join(FORMATS)}")
-    except PictureError as error:
-        # The service's message advises who sends the file; here the decoder's own is of more use.
-        return left_out("truncated or damaged", str(error.__cause__ or error))
+        data, _ = load(file.path, CHECK_SIZE, "stretch")
+    except UnusableError as error:
+        return _Checked(file, problem=Problem(file.path, error.reason, error.detail))
     return _Checked(file, hashlib.sha256(data).hexdigest())
 
 
