@@ -1,5 +1,6 @@
 """Picture files put together by hand, so that each field of them can lie."""
 
+import functools
 import io
 import struct
 import zlib
@@ -18,6 +19,7 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+@functools.cache
 def deflated(size: int) -> bytes:
     """So many zero bytes, compressed a thousandfold."""
     compress = zlib.compressobj(9)

@@ -1,0 +1,223 @@
+"""Hostile pictures, made and not collected: bombs, lies, garbage and two files in one.
+
+Each is a function, since some are large. The four collections say what the service may answer.
+"""
+
+import functools
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from services.inference.image import EXIF_ORIENTATION
+from tests import pictures
+from tests.fuzz import formats
+from tests.fuzz.formats import chunk, jpeg, png, segment
+
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+HUGE = 50_000
+TIFF = b"MM\0*\0\0\0\x08"  # the start of an EXIF block
+MANY = 30_000
+
+Corpus = dict[str, Callable[[], bytes]]
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("../../etc/cron.d/cat", "* * * * * root true")
+    return file.getvalue()
+
+
+def _entry(tag: int, kind: int, count: int, value: int) -> bytes:
+    return struct.pack(">HHII", tag, kind, count, value)
+
+
+def _exif(*entries: bytes, count: int | None = None, after: int = 0) -> bytes:
+    number = len(entries) if count is None else count
+    return TIFF + struct.pack(">H", number) + b"".join(entries) + struct.pack(">I", after)
+
+
+def _cut(kind: str, percent: int) -> bytes:
+    data = pictures.noise(kind)
+    return data[: len(data) * percent // 100]
+
+
+def _patched(kind: str, at: int, value: bytes) -> bytes:
+    data = pictures.plain(kind=kind)
+    return data[:at] + value + data[at + len(value) :]
+
+
+def _mode(mode: str, kind: str) -> bytes:
+    return formats.encode(pictures.corners().convert(mode), kind)
+
+
+def _run_length(width: int, height: int, rows: int) -> bytes:
+    row = b"\xff\x01" * (width // 255) + bytes([width % 255, 1]) + b"\0\0"
+    return formats.bmp(width, height, 8, 1, row * rows + b"\0\1", 256)
+
+
+_exifs = {
+    "nonsense": b"II*\0\xff\xff\xff\x7f" + b"\xee" * 40,
+    "no entries": _exif(),
+    "65,535 entries announced": _exif(_entry(EXIF_ORIENTATION, 3, 1, 6 << 16), count=65535),
+    "4 billion values": _exif(_entry(EXIF_ORIENTATION, 3, 2**32 - 1, 8)),
+    "orientation as text": _exif(_entry(EXIF_ORIENTATION, 2, 4, 0x41424344)),
+    "orientation as a fraction by zero": _exif(_entry(EXIF_ORIENTATION, 5, 1, 26), after=0) + bytes(8),
+    "a directory that is its own next": _exif(_entry(EXIF_ORIENTATION, 3, 1, 1 << 16), after=8),
+    "a directory within itself": _exif(_entry(0x8769, 4, 1, 8)),
+    "every tag": _exif(*(_entry(tag, 7, 4, tag) for tag in range(0, 60_000, 13))),
+}
+
+HARMLESS: Corpus = {
+    "1 x 10,000": lambda: pictures.plain(kind="PNG", size=(1, 10_000)),
+    "10,000 x 1": lambda: pictures.plain(kind="PNG", size=(10_000, 1)),
+    "1 x 10,000 JPEG": lambda: pictures.plain(kind="JPEG", size=(1, 10_000)),
+    "10,000 x 1 WebP": lambda: pictures.plain(kind="WEBP", size=(10_000, 1)),
+    "CMYK JPEG": lambda: _mode("CMYK", "JPEG"),
+    "YCCK JPEG": lambda: jpeg(segment(0xEE, b"Adobe\0\x64\0\0\0\0\x02"), mode="CMYK"),
+    "grey JPEG": lambda: _mode("L", "JPEG"),
+    "progressive JPEG": lambda: jpeg(size=(300, 200), progressive=True),
+    "palette PNG": lambda: _mode("P", "PNG"),
+    "1-bit PNG": lambda: _mode("1", "PNG"),
+    "LA PNG": lambda: _mode("LA", "PNG"),
+    "16-bit grey PNG": pictures.grey_16_bit,
+    "16-bit RGB PNG": lambda: png(40, 30, depth=16),
+    "16-bit RGBA PNG": lambda: png(40, 30, depth=16, colour=6),
+    "interlaced PNG": lambda: png(40, 30, interlace=1),
+    "PNG with a transparent colour": lambda: png(40, 30, chunk(b"tRNS", bytes(6))),
+    "PNG of a palette with one entry": lambda: png(40, 30, chunk(b"PLTE", b"\1\2\3"), colour=3),
+    "animated PNG": lambda: formats.encode(
+        pictures.corners(), "PNG", save_all=True, append_images=[pictures.corners()] * 3
+    ),
+    "animated WebP": lambda: formats.animated_webp(64, 48, 50),
+    "GIF of 1,000 frames": lambda: formats.encode(
+        pictures.corners("P"), "GIF", save_all=True, append_images=[pictures.corners("P").rotate(1)] * 1000
+    ),
+    "BMP from below": lambda: formats.bmp(8, -8, 24, pixels=bytes(8 * 24)),
+    "BMP of 4 billion colours": lambda: _patched("BMP", 46, b"\xff" * 4),
+    "BMP with its pixels before its header": lambda: _patched("BMP", 10, bytes(4)),
+    "BMP that runs backwards": lambda: formats.bmp(9, 9, 8, 1, b"\0\2\xff\xff" * MANY, 256),
+    "GIF on a screen that is zero wide": lambda: _patched("GIF", 6, bytes(2)),
+    "zip behind a JPEG": lambda: pictures.plain() + _zip(),
+    "HTML behind a PNG": lambda: pictures.plain(kind="PNG") + b"<html><script>alert(1)</script>",
+    "HTML in a JPEG's comment": lambda: jpeg(segment(0xFE, b"<html><script>alert(1)</script>")),
+    "PDF behind a GIF": lambda: pictures.plain(kind="GIF") + b"%PDF-1.7\n1 0 obj\n",
+    "a picture behind a picture": lambda: pictures.plain() + pictures.plain(kind="PNG"),
+    "ICC garbage in a JPEG": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\1\1" + b"\xfe" * 5000)),
+    "ICC part 9 of 3": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\x09\x03" + b"\xfe" * 50)),
+    "XMP garbage": lambda: jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta" + b"\xff" * 5000)),
+    "XMP with entities": lambda: jpeg(
+        segment(0xE1, b'http://ns.adobe.com/xap/1.0/\0<!DOCTYPE a[<!ENTITY b "bbb">]><a tiff:Orientation="99">&b;</a>')
+    ),
+    "XMP with an orientation of 10^4000": lambda: jpeg(
+        segment(0xE1, b'http://ns.adobe.com/xap/1.0/\0<a tiff:Orientation="1' + b"0" * 4000 + b'"/>')
+    ),
+    "Photoshop garbage": lambda: jpeg(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x03\xed\0\0\xff\xff\xff\xff")),
+    "multi-picture garbage": lambda: jpeg(segment(0xE2, b"MPF\0" + TIFF + b"\xff" * 60)),
+    "no pixels per inch": lambda: jpeg(segment(0xE0, b"JFIF\0\1\2\1\0\0\0\0\0\0")),
+    "data that goes on for 100 MB": lambda: png(10, 10, data=formats.deflated(10**8)),
+    **{f"EXIF in a JPEG: {name}": lambda e=e: jpeg(segment(0xE1, b"Exif\0\0" + e)) for name, e in _exifs.items()},
+    **{f"EXIF in a PNG: {name}": lambda e=e: png(9, 9, chunk(b"eXIf", e)) for name, e in _exifs.items()},
+}
+"""Strange, but a picture."""
+
+NOT_PICTURES: Corpus = {
+    **pictures.NOT_PICTURES,
+    "SVG with entities": lambda: (
+        b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+        b'<svg xmlns="http://www.w3.org/2000/svg"><text>&a;</text></svg>'
+    ),
+    "PDF before a JPEG": lambda: b"%PDF-1.7\n" + pictures.plain(),
+    "zip": _zip,
+    "zip before a PNG": lambda: _zip() + pictures.plain(kind="PNG"),
+    "HTML before a GIF": lambda: b"<html>" + pictures.plain(kind="GIF"),
+    "script": lambda: b"#!/bin/sh\nreboot\n",
+    "XBM that is text": lambda: b"#define a_width 50000\n#define a_height 50000\nstatic char a_bits[] = {\n",
+    "PPM of 50,000 x 50,000": lambda: b"P6 50000 50000 255\n",
+    "EPS with a program": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n",
+    "RIFF that is a sound": lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
+}
+"""No picture of an accepted kind, whatever their names say."""
+
+BOMBS: Corpus = {
+    "PNG": lambda: png(HUGE, HUGE, data=formats.deflated(2**20)),
+    "PNG of one bit": lambda: png(HUGE, HUGE, depth=1, colour=0, data=formats.deflated(2**20)),
+    "JPEG": lambda: formats.resized_jpeg(HUGE, HUGE),
+    "progressive JPEG": lambda: formats.resized_jpeg(HUGE, HUGE, progressive=True),
+    "GIF": lambda: formats.gif(HUGE, HUGE),
+    "BMP": lambda: formats.bmp(HUGE, HUGE),
+    "run-length BMP": lambda: formats.bmp(HUGE, HUGE, 8, 1, b"\xff\0" * 9999, 256),
+    "WebP": lambda: formats.riff(formats.canvas(HUGE, HUGE, 0x02), (b"ANIM", bytes(6)), (b"ANMF", bytes(24))),
+    "lossless WebP": lambda: formats.encode(Image.new("RGB", (9000, 9000)), "WEBP", lossless=True, method=0),
+    "endless scans": lambda: formats.scans((2000, 2000), MANY),
+    "endless segments": lambda: jpeg(segment(0xE5, b"") * MANY),
+    "endless fill bytes": lambda: jpeg(b"\xff" * MANY),
+    "compressed text of 100 MB": lambda: png(10, 10, chunk(b"zTXt", b"a\0\0" + formats.deflated(10**8))),
+    "compressed text in many parts": lambda: png(10, 10, chunk(b"zTXt", b"a\0\0" + formats.deflated(2**20)) * 70),
+    "international text of 100 MB": lambda: png(10, 10, chunk(b"iTXt", b"a\0\1\0\0\0" + formats.deflated(10**8))),
+    "colour profile of 100 MB": lambda: png(10, 10, chunk(b"iCCP", b"a\0\0" + formats.deflated(10**8))),
+}
+"""Small files that would take gigabytes or hours: refused before any of it is spent."""
+
+LARGEST: Corpus = {
+    "WebP": lambda: formats.encode(Image.new("RGBA", (8000, 8000), (1, 2, 3, 4)), "WEBP", lossless=True, method=0),
+    "animated WebP": lambda: formats.animated_webp(8000, 8000, 3),
+    "PNG with two channels": lambda: png(8000, 8000, colour=4),
+    "interlaced PNG": lambda: png(8000, 8000, chunk(b"tRNS", bytes(6)), interlace=1),
+    "16-bit RGBA PNG": lambda: png(8000, 8000, depth=16, colour=6),
+    "palette GIF": lambda: formats.encode(Image.new("P", (8000, 8000)), "GIF"),
+    "run-length BMP": lambda: _run_length(8000, 8000, 8000),
+    "progressive CMYK JPEG": lambda: jpeg(size=(8000, 8000), mode="CMYK", progressive=True),
+    "as many scans as there may be": lambda: formats.scans((8000, 8000), 40),
+    "chunks of nothing": lambda: png(9, 9, chunk(b"abCd") * 1_500_000),
+    "comments of nothing": lambda: formats.gif(9, 9)[:19] + b"\x21\xfe" + b"\1a" * 9_000_000 + b"\0;",
+}
+"""What costs the most of what is accepted, at the default limits; the last is broken, and found so late."""
+
+BROKEN: Corpus = {
+    **pictures.BROKEN,
+    "PNG zero wide": lambda: png(0, 100, data=b""),
+    "PNG zero high": lambda: png(100, 0, data=b""),
+    "BMP zero wide": lambda: formats.bmp(0, 100),
+    "PNG 2^31 wide": lambda: png(2**31, 1, data=b""),
+    "PNG with a wrong checksum": lambda: png(9, 9, chunk(b"gAMA", bytes(4), crc=0)),
+    "PNG with a chunk of 2 GB": lambda: formats.PNG_SIGNATURE + struct.pack(">I", 2**31 - 1) + b"IHDR" + bytes(99),
+    "PNG of no colour type": lambda: _patched("PNG", 25, b"\x05"),
+    "PNG with data that is not compressed": lambda: png(9, 9, data=b"cat" * 99),
+    "JPEG without tables": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0") + b"\xff\xd9",
+    "JPEG with a segment that ends too late": lambda: jpeg(segment(0xE5, b"cat", 60_000)),
+    "JPEG with 255 components": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\xff" + bytes(765)),
+    "JPEG with a 12-bit frame": lambda: pictures.plain().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
+    "BMP of -2^31 rows": lambda: formats.bmp(1, -(2**31)),
+    "WebP that is longer than it is": lambda: formats.riff(
+        formats.webp_chunk(Image.new("RGB", (9, 9))), length=2**32 - 2
+    ),
+    "WebP without a picture": lambda: formats.riff(formats.canvas(9, 9, 0)),
+    "GIF without a picture": lambda: formats.gif(9, 9, frames=0),
+    "endless GIF": lambda: formats.gif(900, 900, MANY, b"\x02", b""),
+    "GIF of one block without end": lambda: formats.gif(9, 9, 1, b"\x08" + b"\xffa" * MANY, b""),
+}
+"""Damaged or lying, or so at first: a whole picture or an error, and never half a picture."""
+
+TRUNCATED: Corpus = {
+    f"{kind} of {percent} %": functools.partial(_cut, kind, percent) for kind in KINDS for percent in range(0, 100, 5)
+}
+"""Every kind, cut at every twentieth of its length."""
+
+GARBAGE: Corpus = {
+    f"{kind} with {seed} bytes changed": lambda kind=kind, seed=seed: _garbled(pictures.noise(kind), seed)
+    for kind in KINDS
+    for seed in range(1, 30, 4)
+}
+"""Random damage."""
+
+
+def _garbled(data: bytes, changes: int) -> bytes:
+    garbled = np.frombuffer(data, np.uint8).copy()
+    random = np.random.default_rng(changes)
+    garbled[random.integers(0, len(data), changes)] = random.integers(0, 256, changes, np.uint8)
+    return garbled.tobytes()

@@ -1,0 +1,262 @@
+"""Hostile requests, byte for byte: what no HTTP client would send, and how to send it."""
+
+import contextlib
+import json
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests import pictures
+
+PICTURE = pictures.plain()
+PATIENCE = 30  # seconds; far more than any answer takes, so that only one that never comes is none
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n")
+BOUNDARY = b"frontier"
+FORM = b"multipart/form-data; boundary=" + BOUNDARY
+
+
+@dataclass
+class Answer:
+    """One HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> Any:
+        """The problem document in it."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        return json.loads(self.body)
+
+
+def exchange(port: int, request: bytes) -> list[Answer]:
+    """Send bytes, say that no more come, and give all the answers until the other side closes.
+
+    Raises:
+        TimeoutError: It does not close.
+    """
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while data := connection.recv(65536):
+                received += data
+    return parse(received)
+
+
+def parse(received: bytes) -> list[Answer]:
+    """Take apart what a connection answered."""
+    answers = []
+    while received:
+        head, end, rest = received.partition(b"\r\n\r\n")
+        started = STATUS.match(head + b"\r\n")
+        assert started and end, f"no HTTP response: {received[:200]!r}"
+        lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        headers = {name.decode().lower(): value.strip().decode("latin-1") for name, _, value in lines}
+        length = int(headers.get("content-length", len(rest)))
+        answers.append(Answer(int(started[1]), headers, rest[:length]))
+        received = rest[length:]
+    return answers
+
+
+def post(
+    body: bytes = PICTURE,
+    *headers: bytes,
+    kind: bytes = b"image/jpeg",
+    length: bytes | None = None,
+) -> bytes:
+    """A request to classify; ``length`` replaces the true one, and an empty one leaves the header out."""
+    length = str(len(body)).encode() if length is None else length
+    lines = [b"POST /predict HTTP/1.1", b"Host: x", b"Connection: close", b"Content-Type: " + kind, *headers]
+    lines += [b"Content-Length: " + length] if length else []
+    return b"\r\n".join([*lines, b"", body])
+
+
+def part(disposition: bytes, data: bytes = PICTURE, *headers: bytes) -> bytes:
+    """One part of a form."""
+    lines = [b"--" + BOUNDARY, b"Content-Disposition: " + disposition, *headers, b"", data]
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def form(*parts: bytes, end: bytes = b"--" + BOUNDARY + b"--\r\n", kind: bytes = FORM) -> bytes:
+    """A request with a form made of these parts."""
+    return post(b"".join(parts) + end, kind=kind)
+
+
+def named(name: bytes) -> bytes:
+    """A form whose file has that name."""
+    return form(part(b'form-data; name="file"; filename="' + name + b'"'))
+
+
+def chunked(body: bytes, *headers: bytes, coding: bytes = b"Transfer-Encoding: chunked") -> bytes:
+    """A request whose body says itself where it ends; the body is given as it goes over the wire."""
+    return post(body, coding, *headers, length=b"")
+
+
+def pieces(data: bytes, size: int) -> bytes:
+    """A body in well-formed chunks of a size."""
+    cut = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in cut) + b"0\r\n\r\n"
+
+
+SMUGGLED = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+FILE = b'form-data; name="file"; filename="cat.jpg"'
+GOOD = part(FILE)
+
+Requests = dict[str, Callable[[], bytes]]
+
+FILE_NAMES: Requests = {
+    name: lambda value=value: named(value)
+    for name, value in {
+        "a path": b"../../etc/passwd",
+        "a Windows path": b"..\\..\\boot.ini",
+        "an absolute path": b"/dev/null",
+        "NUL": b"cat\0.jpg",
+        "an encoded line break": b"cat%0d%0aX-Evil: 1.jpg",
+        "64 kB": b"a" * 65_536,
+        "nothing but dots": b"..",
+        "a script": b"<script>alert(1)</script>",
+        "another quote": b'a\\"; name=\\"b.jpg',
+        "format": b"%s%n{0.__class__}${jndi:ldap://x}",
+        "a device": b"CON",
+        "right to left": "cat\u202egpj.exe".encode(),
+    }.items()
+}
+"""Forms whose picture is good and whose file name is not: answered as any other."""
+
+ODD: Requests = {
+    "a JPEG that is called PDF": lambda: post(kind=b"application/octet-stream"),
+    "a JPEG that is called GIF": lambda: post(kind=b"image/gif"),
+    "the field twice": lambda: form(GOOD, GOOD),
+    "other fields around it": lambda: form(part(b'form-data; name="x"', b"y"), GOOD, part(b'form-data; name="z"', b"")),
+    "a preamble": lambda: form(b"This is a form.\r\n" + GOOD),
+    "an epilogue": lambda: form(GOOD, end=b"--frontier--\r\nGoodbye"),
+    "the boundary inside the picture": lambda: form(part(FILE, PICTURE + b"--frontier")),
+    "a boundary with spaces": lambda: form(GOOD, kind=b'multipart/form-data; boundary="frontier" '),
+    "one-byte chunks": lambda: chunked(pieces(PICTURE, 1)),
+    "chunk extensions": lambda: chunked(pieces(PICTURE, 700).replace(b"\r\n", b";a=b\r\n", 1)),
+    "trailers": lambda: chunked(pieces(PICTURE, 700)[:-2] + b"X-Trailer: 1\r\n\r\n"),
+    "a hundred headers of a kilobyte, almost": lambda: post(PICTURE, *[b"X-%d: " % n + b"a" * 500 for n in range(80)]),
+    "a part with a header of a megabyte": lambda: form(part(FILE, PICTURE, b"X-Long: " + b"a" * 2**20)),
+    "an encoded path": lambda: post().replace(b"/predict", b"/%70redict"),
+    "an absolute address": lambda: post().replace(b"/predict", b"http://x/predict"),
+    "a query": lambda: post().replace(b"/predict", b"/predict?a=%00&b[]=../&c=%s"),
+    "no host, in HTTP/1.0": lambda: post().replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"),
+}
+"""Unusual, but whole: answered with a label."""
+
+REFUSED: Requests = {
+    "no boundary": lambda: form(GOOD, kind=b"multipart/form-data"),
+    "an empty boundary": lambda: form(GOOD, kind=b"multipart/form-data; boundary="),
+    "a boundary of 10 kB": lambda: form(GOOD, kind=b"multipart/form-data; boundary=" + b"a" * 8000),
+    "another boundary": lambda: form(GOOD, kind=b"multipart/form-data; boundary=other"),
+    "a boundary of line breaks": lambda: form(GOOD, kind=b"multipart/form-data; boundary=%0d%0a"),
+    "a form without an end": lambda: form(GOOD, end=b""),
+    "a part without headers": lambda: form(b"--frontier\r\n\r\n" + PICTURE + b"\r\n"),
+    "a part without a disposition": lambda: form(b"--frontier\r\nContent-Type: image/jpeg\r\n\r\ncat\r\n"),
+    "a million line breaks": lambda: form(b"\r\n" * 10**6),
+    "ten thousand parts": lambda: form(*[part(b'form-data; name="x"', b"")] * 10_000),
+    "33 pictures": lambda: form(*[GOOD] * 33),
+    "boundaries only": lambda: form(b"--frontier\r\n" * 20_000),
+    "a field that is a text": lambda: form(part(b'form-data; name="file"', b"cat")),
+    "a field of another name": lambda: form(part(b'form-data; name="picture"; filename="a"')),
+    "an empty file": lambda: form(part(FILE, b"")),
+    "a file name that is no UTF-8": lambda: named(b"\xff\xfe\xfd.jpg"),
+    "nested forms": lambda: form(part(FILE, GOOD, b"Content-Type: " + FORM)),
+    "a disposition of quotes": lambda: form(part(b'form-data; name="file' + b'\\"' * 3000)),
+    "a disposition of semicolons": lambda: form(part(b"form-data" + b";a=" * 20_000)),
+    "a continued file name without end": lambda: form(
+        part(
+            b"form-data; name=file; " + b"".join(b"filename*%d*=utf-8''%%ff;" % number for number in range(2000)),
+            b"cat",
+        )
+    ),
+    "an unknown charset": lambda: form(part(b"form-data; name=\"file\"; filename*=no-such''a", b"cat")),
+    "a form in a field of JSON": lambda: post(b'{"file": "cat"}', kind=b"application/json"),
+    "a Content-Type of nonsense": lambda: post(kind=b"\xff\xfe/;;;=,"),
+    "a body that is not there": lambda: post(b""),
+    "a body shorter than announced": lambda: post(length=b"100000"),
+    "a body longer than anything": lambda: post(length=b"9" * 40),
+    "a body over the limit": lambda: post(length=b"99999999"),
+    "a negative length": lambda: post(length=b"-5"),
+    "a length with a sign": lambda: post(length=b"+5"),
+    "a length in hexadecimal": lambda: post(length=b"0x10"),
+    "a length with a space in it": lambda: post(length=b"1 0"),
+    "a length of other digits": lambda: post(length="٣".encode()),
+    "two lengths": lambda: post(PICTURE, b"Content-Length: 5"),
+    "two lengths in one": lambda: post(length=b"5, 6"),
+    "a chunk of no number": lambda: chunked(b"cat\r\nmeow\r\n0\r\n\r\n"),
+    "a chunk of a negative size": lambda: chunked(b"-5\r\nhello\r\n0\r\n\r\n"),
+    "a chunk of a huge size": lambda: chunked(b"f" * 30 + b"\r\nhello"),
+    "a chunk size with underscores": lambda: chunked(b"0_5\r\nhello\r\n0\r\n\r\n"),
+    "a chunk size with a prefix": lambda: chunked(b"0x5\r\nhello\r\n0\r\n\r\n"),
+    "a chunk longer than announced": lambda: chunked(b"2\r\nhello\r\n0\r\n\r\n"),
+    "a chunk that breaks off": lambda: chunked(b"ff\r\nhello"),
+    "chunks without an end": lambda: chunked(pieces(PICTURE, 500)[:-5]),
+    "a chunk extension of a megabyte": lambda: chunked(b"5;" + b"a" * 2**20 + b"\r\nhello\r\n0\r\n\r\n"),
+    "trailers of a megabyte": lambda: chunked(b"3\r\ncat\r\n0\r\n" + b"X-Trailer: a\r\n" * 70_000 + b"\r\n"),
+    "chunked, twice": lambda: chunked(pieces(PICTURE, 500), b"Transfer-Encoding: chunked"),
+    "chunked, in HTTP/1.0": lambda: chunked(pieces(PICTURE, 500)).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "a header of 60 kB": lambda: post(PICTURE, b"X-Long: " + b"a" * 60_000),
+    "headers without end": lambda: post(PICTURE, *[b"X-Many: " + b"a" * 900] * 150),
+    "a thousand headers": lambda: post(PICTURE, *[b"X-Many: a"] * 1000),
+    "a header without a name": lambda: post(PICTURE, b": a"),
+    "a header without a colon": lambda: post(PICTURE, b"X-None"),
+    "a header with a space in its name": lambda: post(PICTURE, b"X None: a"),
+    "a header with a space behind its name": lambda: post(PICTURE, b"X-None : a"),
+    "a header with NUL": lambda: post(PICTURE, b"X-Nul: a\0b"),
+    "a header with a bare line feed": lambda: post(PICTURE, b"X-A: a\nX-B: b"),
+    "a header with a bare carriage return": lambda: post(PICTURE, b"X-A: a\rX-B: b"),
+    "a folded header": lambda: post(PICTURE, b"X-A: a", b" b"),
+    "a wish for more": lambda: post(PICTURE, b"Expect: 200-maybe"),
+    "an unknown coding of the content": lambda: post(b"\x1f\x8b" + bytes(20), b"Content-Encoding: gzip"),
+    "HTTP/2": lambda: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/9.9": lambda: post().replace(b"HTTP/1.1", b"HTTP/9.9"),
+    "HTTP/0.9": lambda: b"GET /health\r\n\r\n",
+    "TLS": lambda: b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+    "a method of a kilobyte": lambda: b"A" * 1000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a method in small letters": lambda: post().replace(b"POST", b"post"),
+    "a path of 100 kB": lambda: b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a path with NUL": lambda: b"GET /\0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "a path upwards": lambda: b"GET /docs/static/../../../app.py HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "an encoded path upwards": lambda: (
+        b"GET /docs/static/%2e%2e/%2e%2e/%2e%2e/app.py HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    ),
+    "a static file under NUL": lambda: b"GET /static/%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "a static file of a name too long": lambda: (
+        b"GET /static/" + b"a" * 3000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    ),
+    "a path of bytes that are no UTF-8": lambda: b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "an address that is none": lambda: b"GET http://[::1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "a host that is none": lambda: b"GET /nothing HTTP/1.1\r\nHost: [::\r\nConnection: close\r\n\r\n",
+    "a tunnel": lambda: b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "a star": lambda: b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "a PROXY header": lambda: b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + post(),
+    "nothing but NUL": lambda: bytes(1000) + b"\r\n\r\n",
+}
+"""Broken, ambiguous or too much: each gets one answer of 4xx (or 501) with a problem in it."""
+
+_AMBIGUOUS: Requests = {
+    "a length and chunks": lambda: post(b"0\r\n\r\n" + SMUGGLED, b"Transfer-Encoding: chunked"),
+    "a length too short and chunks": lambda: chunked(b"0\r\n\r\n" + SMUGGLED, b"Content-Length: 3"),
+    "two lengths": lambda: post(SMUGGLED, b"Content-Length: 0"),
+    "chunked with a space before the colon": lambda: chunked(SMUGGLED, coding=b"Transfer-Encoding : chunked"),
+    "chunked with a vertical tab": lambda: chunked(SMUGGLED, coding=b"Transfer-Encoding: \x0bchunked"),
+    "chunked, almost": lambda: chunked(SMUGGLED, coding=b"Transfer-Encoding: xchunked"),
+    "chunked in quotes": lambda: chunked(SMUGGLED, coding=b'Transfer-Encoding: "chunked"'),
+    "chunked before identity": lambda: chunked(SMUGGLED, coding=b"Transfer-Encoding: chunked, identity"),
+    "chunked with an underscore": lambda: post(SMUGGLED, b"Transfer_Encoding: chunked"),
+    "chunked behind a bare line feed": lambda: post(SMUGGLED, b"X-A: a\nTransfer-Encoding: chunked"),
+    "a chunk that ends with a bare line feed": lambda: chunked(b"3\ncat\n0\n\n" + SMUGGLED),
+    "a request in the trailers": lambda: chunked(b"0\r\n" + SMUGGLED),
+}
+SMUGGLING: Requests = {
+    name: lambda make=make: make().replace(b"Connection: close", b"Connection: keep-alive", 1)
+    for name, make in _AMBIGUOUS.items()
+}
+"""Where one request ends depends on who reads it: one answer of 4xx (or 501), and none to what stands behind."""
