@@ -24,7 +24,7 @@ DECIMALS = 6
 BINARY = {"type": "string", "format": "binary"}
 FORM = {
     "type": "object",
-    "properties": {uploads.FIELD: {"type": "array", "items": BINARY}},
+    "properties": {uploads.FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
     "required": [uploads.FIELD],
 }
 BODY = {

@@ -60,7 +60,9 @@ def test_every_route_is_documented_and_every_documented_route_exists(spec, share
 def test_both_ways_to_send_a_picture_are_documented(spec):
     content = spec["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert content.keys() == {"multipart/form-data", "image/*", "application/octet-stream"}
-    assert content["multipart/form-data"]["schema"]["properties"].keys() == {"file"}
+    fields = content["multipart/form-data"]["schema"]["properties"]
+    assert fields.keys() == {"file"}
+    assert fields["file"]["minItems"] == 1, "an empty form is refused"
 
 
 def test_every_reference_leads_somewhere(spec):
