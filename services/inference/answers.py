@@ -63,6 +63,7 @@ class Ready(_Answer):
 
     status: Literal["ready"]
     model: ReadyModel
+    refused: str | None = Field(description="why a newer bundle, put in place since, is not served")
 
 
 class ProblemDetails(_Answer):

@@ -26,7 +26,7 @@ def create_app() -> OpenAPI:
     Raises:
         SettingsError: A setting cannot be used (gunicorn.conf.py has checked before, without a traceback).
     """
-    config = settings.load()
+    config = settings.current()
     app = OpenAPI(
         __name__,
         info=INFO,

@@ -32,4 +32,5 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
         return {
             "status": "ready",
             "model": {"name": manifest.name, "version": manifest.version, "classes": manifest.classes},
+            "refused": model.refused or None,
         }

@@ -30,6 +30,7 @@ in_flight = Gauge("predictions_in_flight", "Requests being predicted now", multi
 shed = Counter("requests_shed", "Requests refused because too many were in flight")
 model_info = Gauge("model_info", "The model being served", ["name", "version"], multiprocess_mode="livemax")
 model_ready = Gauge("model_ready", "1 if every worker has a model", multiprocess_mode="livemin")
+model_refused = Gauge("model_refused", "1 if a newer bundle was refused", multiprocess_mode="livemax")
 
 
 def endpoint(request: Request) -> str:
@@ -49,6 +50,7 @@ def register(app: OpenAPI, model: Model) -> None:
     for status in FIRST_SEEN:
         requests.labels("/predict", "POST", status)
     model_ready.set(model.predictor is not None)
+    model_refused.set(bool(model.refused))
     if model.predictor:
         manifest = model.predictor.manifest
         model_info.labels(manifest.name, manifest.version).set(1)

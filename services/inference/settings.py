@@ -1,5 +1,6 @@
 """The settings: environment variables, read and checked once at the start."""
 
+import functools
 import os
 import re
 import socket
@@ -160,3 +161,15 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "or no thread is left to answer /health and to refuse what is too much."
         )
     return settings
+
+
+@functools.cache
+def current() -> Settings:
+    """Give the settings of this process; gunicorn's workers inherit those that its master has checked.
+
+    Checked again, a folder that cannot be written to any more would end a service that runs.
+
+    Raises:
+        SettingsError: A value cannot be used.
+    """
+    return load()

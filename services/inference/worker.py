@@ -30,7 +30,7 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._settings = settings.load()
+        self._settings = settings.current()
         self._stop_by: float | None = None
         self._listening = True
 

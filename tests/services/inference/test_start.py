@@ -166,7 +166,7 @@ def test_a_service_without_a_model_lives_and_says_why(tmp_path):
 def test_ready_names_the_model(shared):
     assert shared.get("/health").json() == {"status": "alive"}
     expected = {"name": "colours", "version": "1", "classes": ["red", "green", "blue"]}
-    assert shared.get("/ready").json() == {"status": "ready", "model": expected}
+    assert shared.get("/ready").json() == {"status": "ready", "model": expected, "refused": None}
     assert shared.metric("model_ready") == 1
 
 
