@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data demo images deploy minikube labelled-images test test-images lint clean
+.PHONY: help up mlflow train need-data data demo images deploy minikube labelled-images test test-faults test-images lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ labelled-images: $(VENV)/up.stamp ## give the cluster's monitor labelled picture
 test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
 	@scripts/test_tools
 	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+
+test-faults: $(VENV)/full.stamp ## make go wrong what will go wrong one day, for some minutes; Linux
+	@scripts/test_tools
+	@$(BIN)/pytest -n 2 --dist loadfile -m faults tests/faults tests/fuzz $(ARGS)
 
 test-images: $(VENV)/full.stamp ## build the images without Docker or a registry, and test them; Debian, as root
 	@scripts/test_tools images
