@@ -1,0 +1,31 @@
+"""A picture's way to an answer without a server around it: the limit, and what the other servers are given to serve."""
+
+import os
+from pathlib import Path
+
+from services.inference import bundle
+from services.inference.image import decode
+from services.inference.predictor import Predictor
+
+
+class Classifier:
+    """The service's own decoding and model, on one thread."""
+
+    def __init__(self) -> None:
+        """Load the bundle of ``MODEL_DIR``, by default the shipped one.
+
+        Raises:
+            BundleError: It cannot be used.
+        """
+        self._predictor = Predictor(bundle.load(Path(os.environ.get("MODEL_DIR", "models/champion"))))
+
+    def probabilities(self, picture: bytes) -> dict[str, float]:
+        """Classify an encoded picture: its probability for each class.
+
+        Raises:
+            PictureError: It is no picture that can be decoded.
+        """
+        manifest = self._predictor.manifest
+        pixels = decode(picture, manifest.input.size, manifest.input.resize)
+        row = self._predictor.predict(pixels[None])[0]
+        return dict(zip(manifest.classes, row.tolist(), strict=True))
