@@ -1,23 +1,24 @@
 """The prediction service: ``gunicorn -c services/inference/gunicorn.conf.py "services.inference.app:create_app()"``."""
 
-from flask import Response
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from services.inference import health, logs, metrics, model, page, predict, problems, settings, uploads
+from services.inference import (
+    access,
+    headers,
+    health,
+    logs,
+    metrics,
+    model,
+    page,
+    predict,
+    problems,
+    settings,
+    uploads,
+)
 from services.inference.answers import ProblemDetails, problem
 
 INFO = Info(title="Image classification", version="1", description="Pictures in, labels out.")
-# No 'unsafe-inline' anywhere: the page and Swagger UI bring their scripts and styles as files.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 def create_app() -> OpenAPI:
@@ -49,15 +50,11 @@ def create_app() -> OpenAPI:
     served = model.load(config.model_dir)
     logs.register(app)
     problems.register(app)
-    app.after_request(_headers)
+    headers.register(app)
     app.after_request(uploads.drain)
     predict.register(app, served, config)
     health.register(app, served, config)
     metrics.register(app, served)
     page.register(app, served, config)
+    access.register(app, config)
     return app
-
-
-def _headers(response: Response) -> Response:
-    response.headers.update(HEADERS)
-    return response

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from services.inference import held, settings
+from services.inference import keys, rate, settings
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -28,7 +28,11 @@ if _makes_metrics_folder and _maker != str(os.getpid()):
     os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="inference-metrics-")
     os.environ[MADE_VARIABLE] = f"{os.getpid()} {os.environ[METRICS_VARIABLE]}"
 
-bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
+if _settings.rate_limit:
+    rate.table()  # before the fork: the workers share it
+
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) if port]
 workers = _settings.workers
 threads = _settings.threads
 worker_class = "services.inference.worker.Worker"
@@ -56,18 +60,18 @@ logconfig_dict: dict[str, Any] = {
 
 
 def on_starting(server: Any) -> None:
-    """Forget what an earlier start left, its counts and its end: a container's volume outlives its container."""
+    """Refuse keys that cannot be used, and forget what an earlier start left: a volume outlives its container."""
+    if _settings.api_keys_file:
+        try:
+            keys.read(_settings.api_keys_file)
+        except keys.KeysError as error:
+            # Only here: while the service runs, a slip in this file is no reason to end it.
+            sys.exit(str(error))
     if _settings.drain_file:
         _settings.drain_file.unlink(missing_ok=True)
     for file in Path(os.environ[METRICS_VARIABLE]).iterdir():
         if settings.METRICS_FILE.fullmatch(file.name):  # whoever gives a folder may have more in it
             file.unlink()
-    held.start(_settings.model_dir)
-
-
-def on_reload(server: Any) -> None:
-    """Take the bundle that is in the folder now, if it can be served."""
-    held.renew(_settings.model_dir)
 
 
 def post_fork(server: Any, worker: Any) -> None:

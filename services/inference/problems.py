@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -25,11 +26,13 @@ class Kind:
 
 
 NO_PICTURE = Kind(400, "no-picture", "No picture was sent")
+UNAUTHORIZED = Kind(401, "unauthorized", "An API key is needed")
 BROKEN_UPLOAD = Kind(400, "broken-upload", "The upload broke off")
 UPLOAD_TIMEOUT = Kind(408, "upload-timeout", "The upload took too long")
 TOO_LARGE = Kind(413, "too-large", "Too much was sent")
 NOT_A_PICTURE = Kind(415, "not-a-picture", "Not a picture of an accepted kind")
 BROKEN_PICTURE = Kind(422, "broken-picture", "The picture cannot be read")
+TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests from one client")
 INTERNAL = Kind(500, "internal", "Something is wrong in this service")
 FULL = Kind(503, "full", "Too many predictions at once")
 NO_MODEL = Kind(503, "no-model", "No model is loaded")
@@ -44,7 +47,15 @@ DETAILS = {
 class Problem(HTTPException):
     """Ends the request with a problem document."""
 
-    def __init__(self, kind: Kind, detail: str, *, index: int | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        index: int | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Describe the problem.
 
         Args:
@@ -52,12 +63,15 @@ class Problem(HTTPException):
             detail: One or two sentences for a person: what is wrong here, and what to do.
             index: Which of several pictures is meant, counted from zero.
             retry_after: Seconds after which trying again makes sense.
+            headers: What the answer must have besides.
         """
         super().__init__(detail)
         self.code = kind.status
         self.kind = kind
         self.index = index
-        self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
 
 
 def picture_problem(error: Exception, index: int | None) -> Problem:
@@ -80,9 +94,8 @@ def _answer_http(error: HTTPException) -> Response:
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
         detail = DETAILS.get(status, error.description or status.description)
         return _document(kind, detail, headers={k: v for k, v in error.get_headers() if k == "Allow"})
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     extra = {} if error.index is None else {"index": error.index}
-    return _document(error.kind, error.description or "", headers, extra)
+    return _document(error.kind, error.description or "", error.headers, extra)
 
 
 def _answer_unexpected(error: Exception) -> Response:

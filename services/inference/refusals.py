@@ -8,6 +8,7 @@ from typing import Any
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, ParseException, UnsupportedTransferCoding
 
 from services.inference import metrics, problems
+from services.inference.headers import HEADERS
 from services.inference.problems import INTERNAL, Kind
 
 MAX_REASON = 200  # characters; it quotes what the client sent
@@ -48,9 +49,9 @@ def answer(request: Any, error: Exception) -> bytes:
         f"Content-Type: {problems.MEDIA_TYPE}\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"X-Request-ID: {request_id}\r\n"
-        "Connection: close\r\n\r\n"
+        "Connection: close\r\n"
     )
-    return head.encode() + body
+    return "".join((head, *(f"{name}: {value}\r\n" for name, value in HEADERS.items()), "\r\n")).encode() + body
 
 
 def _detail(kind: Kind, error: Exception, request_id: str) -> str:

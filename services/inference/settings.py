@@ -1,6 +1,7 @@
 """The settings: environment variables, read and checked once at the start."""
 
 import functools
+import ipaddress
 import os
 import re
 import socket
@@ -10,12 +11,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from services.inference import cpus
+from services.inference import cpus, rate
 from services.inference.image import MAX_PIXELS
 
 MAX_DEFAULT_WORKERS = 8
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
 LOG_LEVELS = ("debug", "info", "warning", "error")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(ValueError):
@@ -70,6 +72,25 @@ def _mark(name: str, text: str) -> Path:
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise SettingsError(f"{name} is {text!r}, but must be a file in a folder that can be written to.")
     return file
+
+
+def _rate(name: str, text: str) -> rate.Rate:
+    try:
+        return rate.parse(text)
+    except ValueError:
+        units = ", ".join(rate.SECONDS)
+        raise SettingsError(
+            f"{name} is {text!r}, but must be a number of requests per {units}, such as 60/minute."
+        ) from None
+
+
+def _networks(name: str, text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError(
+            f"{name} is {text!r}, but must be addresses or networks, such as 10.0.0.7,192.168.0.0/16 ({error})."
+        ) from None
 
 
 def _host(name: str, text: str) -> str:
@@ -133,6 +154,22 @@ class Settings:
         default_factory=lambda: None,
         metadata=_setting(_folder, "folder for the counts of all workers; by default a new one, removed at the end"),
     )
+    api_keys_file: Path | None = field(
+        default_factory=lambda: None,
+        metadata=_setting(_path, "a file of name:key lines, one of which /predict then asks for; read when it changes"),
+    )
+    rate_limit: rate.Rate | None = field(
+        default_factory=lambda: None,
+        metadata=_setting(_rate, "predictions of one key's owner, or of one address, such as 60/minute (429 above)"),
+    )
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_setting(_networks, "addresses of proxies whose X-Forwarded-For names the client, for RATE_LIMIT"),
+    )
+    metrics_port: int | None = field(
+        default_factory=lambda: None,
+        metadata=_setting(_whole_number(1, 65535), "a port of its own for /metrics, which PORT then does not answer"),
+    )
     log_level: str = field(
         default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")
     )
@@ -160,6 +197,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             f"MAX_IN_FLIGHT is {settings.max_in_flight}, but must be below THREADS ({settings.threads}), "
             "or no thread is left to answer /health and to refuse what is too much."
         )
+    if settings.metrics_port == settings.port:
+        raise SettingsError(f"METRICS_PORT is '{settings.metrics_port}', but must be another port than PORT.")
     return settings
 
 

@@ -8,6 +8,10 @@ const input = document.getElementById("file");
 const drop = document.getElementById("drop");
 const results = document.getElementById("results");
 const status = document.getElementById("status");
+const access = document.getElementById("access");
+
+// In this page only: what a browser stores, other scripts of the same address can read.
+let key = "";
 
 // One after the other: many pictures at once must not fill the service's places.
 let queue = Promise.resolve();
@@ -62,11 +66,26 @@ async function send(file) {
   const body = new FormData();
   body.append("file", file);
   for (let tries = 1; ; tries += 1) {
-    const response = await fetch(form.action, { method: "POST", body });
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const response = await fetch(form.action, { method: "POST", body, headers });
+    if (response.status === 401 && (await asked())) continue;
     const seconds = Number(response.headers.get("Retry-After"));
     if (response.status !== 503 || seconds !== 1 || tries === TRIES) return response;
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000 * tries));
   }
+}
+
+/** Whether the person gave a key; Escape is a no. */
+function asked() {
+  access.returnValue = "";
+  access.showModal();
+  return new Promise((resolve) => {
+    access.addEventListener("close", () => {
+      key = document.getElementById("key").value.trim();
+      access.querySelector("form").reset();
+      resolve(access.returnValue === "given" && key !== "");
+    }, { once: true });
+  });
 }
 
 function show(answer, file, card) {

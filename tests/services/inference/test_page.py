@@ -158,6 +158,29 @@ def test_a_service_that_is_gone_is_told_in_words(browser, bundle, tmp_path, file
     assert label == "No answer"
 
 
+def test_a_service_that_wants_a_key_asks_for_it_once(browser, bundle, tmp_path, files):
+    keys = tmp_path / "keys"
+    keys.write_text("page:0123456789abcdef\n")
+
+    def answer(key):
+        dialog = browser.find_element(By.ID, "access")
+        WebDriverWait(browser, 20).until(lambda _: dialog.is_displayed())
+        dialog.find_element(By.ID, "key").send_keys(key)
+
+    with (
+        service(tmp_path, MODEL_DIR=bundle, API_KEYS_FILE=keys) as running,
+        opened(browser, running, "/", complaints=3),  # the browser itself notes each 401
+    ):
+        choose(browser, files["red.jpg"], files["green.png"])
+        answer("not-this-key-either" + Keys.ENTER)
+        answer("0123456789abcdef" + Keys.ENTER)
+        assert [card[1] for card in cards(browser, 2)] == ["green", "red"]
+        browser.refresh()
+        choose(browser, files["red.jpg"])
+        answer(Keys.ESCAPE)
+        assert [card[1] for card in cards(browser, 1)] == ["An API key is needed"]
+
+
 def test_everything_is_reached_by_keyboard_and_has_a_name(page):
     reached = []
     for _ in range(3):

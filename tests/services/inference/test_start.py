@@ -29,12 +29,14 @@ def test_every_setting_is_read(tmp_path):
         **{"HOST": "::", "PORT": "81", "WORKERS": "3", "THREADS": "5", "MAX_IN_FLIGHT": "4", "MODEL_DIR": "/m"},
         **{"MAX_UPLOAD_BYTES": "1000", "MAX_PIXELS": "2000", "MAX_PICTURES": "6", "UPLOAD_TIMEOUT": "7"},
         **{"GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new")},
-        "DRAIN_FILE": str(tmp_path / "drain"),
+        **{"DRAIN_FILE": str(tmp_path / "drain"), "API_KEYS_FILE": "/keys", "RATE_LIMIT": "60/minute"},
+        **{"METRICS_PORT": "82", "TRUSTED_PROXIES": "10.0.0.7, fd00::/8"},
     }
-    assert {name.upper(): str(value) for name, value in vars(settings.load(given)).items()} == {
-        **given,
-        "LOG_LEVEL": "debug",
-    }
+    found = vars(settings.load(given))
+    assert tuple(map(str, found.pop("trusted_proxies"))) == ("10.0.0.7/32", "fd00::/8")
+    given |= {"LOG_LEVEL": "debug"}
+    del given["TRUSTED_PROXIES"]
+    assert {name.upper(): str(value) for name, value in found.items()} == given
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,11 @@ def test_every_setting_is_read(tmp_path):
         ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics", "written to"),
         ("DRAIN_FILE", "/nowhere/drain", "written to"),
         ("DRAIN_FILE", "/", "a file"),
+        ("RATE_LIMIT", "60", "second, minute, hour, day"),
+        ("RATE_LIMIT", "0/minute", "60/minute"),
+        ("TRUSTED_PROXIES", "proxy.example", "10.0.0.7"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits"),
+        ("METRICS_PORT", "8000", "another port than PORT"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_right(name, value, right):
