@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from services.inference import keys, rate, settings
+from services.inference import held, keys, rate, settings
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -72,6 +72,12 @@ def on_starting(server: Any) -> None:
     for file in Path(os.environ[METRICS_VARIABLE]).iterdir():
         if settings.METRICS_FILE.fullmatch(file.name):  # whoever gives a folder may have more in it
             file.unlink()
+    held.start(_settings.model_dir)
+
+
+def on_reload(server: Any) -> None:
+    """Take the bundle that is in the folder now, if it can be served."""
+    held.renew(_settings.model_dir)
 
 
 def post_fork(server: Any, worker: Any) -> None:
