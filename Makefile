@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data demo images deploy minikube labelled-images test test-faults test-images lint clean
+.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ need-data:
 
 data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
 	@$(BIN)/python -m ml.data download $(ARGS)
+
+score: need-folder $(VENV)/up.stamp ## ask the model about all pictures of a folder: FOLDER=<folder> [OUT=scores.csv] [ARGS=…]
+	@$(BIN)/python -m ml.score "$(FOLDER)" --out "$(or $(OUT),scores.csv)" $(ARGS)
+
+need-folder:
+	@test -n "$(FOLDER)" || { echo "Say where the pictures are: make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
 
 demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary folder
 	@$(BIN)/python -m scripts.demo

@@ -20,8 +20,8 @@ def make(*arguments):
 def test_make_alone_lists_every_verb():
     listed = re.findall(r"^  make ([a-z-]+) +\S", make().stdout, re.MULTILINE)
     assert listed == [
-        *("help", "up", "mlflow", "train", "data", "demo"),
-        *("images", "deploy", "minikube", "labelled-images", "test", "test-images", "lint", "clean"),
+        *("help", "up", "mlflow", "train", "data", "score", "demo"),
+        *("images", "deploy", "minikube", "labelled-images", "test", "test-faults", "test-images", "lint", "clean"),
     ]
 
 
@@ -44,16 +44,26 @@ def test_a_python_without_ensurepip_leaves_nothing_half_made_and_names_the_cure(
     assert not venv.exists()
 
 
-def test_train_without_data_says_so_before_it_installs_anything(tmp_path):
-    done = make("train", f"VENV={tmp_path / 'venv'}")
+@pytest.mark.parametrize(("verb", "right"), [("train", "make train DATA="), ("score", "make score FOLDER=")])
+def test_a_verb_without_its_folder_says_so_before_it_installs_anything(tmp_path, verb, right):
+    done = make(verb, f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 2
-    assert "make train DATA=" in done.stdout
+    assert right in done.stdout
     assert not (tmp_path / "venv").exists()
 
 
 def test_only_what_needs_pytorch_installs_it(tmp_path):
     venv = f"VENV={tmp_path / 'venv'}"
-    for verb, needs in {"up": False, "mlflow": False, "test": True, "lint": True, "demo": True, "data": True}.items():
+    with_pytorch = {
+        "up": False,
+        "mlflow": False,
+        "score": False,
+        "test": True,
+        "lint": True,
+        "demo": True,
+        "data": True,
+    }
+    for verb, needs in with_pytorch.items():
         plan = make("--dry-run", verb, venv).stdout
         assert ("-r requirements.txt" in plan) is needs, verb
         assert ("-r requirements-up.txt" in plan) is not needs, verb
