@@ -1,5 +1,7 @@
 """/openapi.json says what the service really answers."""
 
+import re
+
 import pytest
 import requests
 
@@ -79,13 +81,27 @@ def test_every_reference_leads_somewhere(spec):
     assert {reference.rsplit("/", 1)[1] for reference in found} <= spec["components"]["schemas"].keys()
 
 
-def test_answers_carry_security_headers(shared):
-    for path in ("/", "/health", "/nothing"):
-        headers = shared.get(path).headers
-        assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert "unsafe" not in headers["Content-Security-Policy"]
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+def test_every_answer_carries_the_security_headers(shared):
+    paths = ["/", "/docs", "/health", "/openapi.json", "/static/page.js", "/docs/static/js/swagger-ui-bundle.js"]
+    answered = [shared.get(path) for path in [*paths, "/nothing"]]
+    answered += [shared.predict(pictures.plain()), shared.predict(b"text"), shared.get("/predict")]
+    answered.append(shared.get("/", headers={"X-Long": "x" * 10_000}))  # which gunicorn refuses
+    assert {response.status_code for response in answered} == {200, 404, 405, 415, 431}
+    for response in answered:
+        found = response.headers
+        assert "default-src 'none'" in found["Content-Security-Policy"]
+        assert "unsafe" not in found["Content-Security-Policy"]
+        assert found["X-Content-Type-Options"] == "nosniff"
+        assert found["Referrer-Policy"] == "no-referrer"
+        assert found["Cross-Origin-Resource-Policy"] == found["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "camera=()" in found["Permissions-Policy"]
+
+
+def test_no_page_brings_a_script_or_style_in_its_own_text(shared):
+    for path in ("/", "/docs"):
+        text = shared.get(path).text
+        assert re.findall(r"<script[^>]*>", text)
+        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", text)
 
 
 def test_every_component_is_an_object(spec):
