@@ -75,14 +75,12 @@ class _Load:
         """Keep a connection for later."""
         self._idle.append(connection)
 
-    def result(self, seconds: float, all_of_them: bool) -> Result:
+    def result(self, seconds: float) -> Result:
         """Close all; give what was measured."""
         processor = time.process_time() - self._processor
         for connection in self._busy:
-            if all_of_them:
-                self._samples.append(Sample(connection.begun - self._start, PATIENCE, LOST))
-            connection.close()
-        for connection in self._idle:
+            self._samples.append(Sample(connection.begun - self._start, PATIENCE, LOST))
+        for connection in (*self._busy, *self._idle):
             connection.close()
         self._selector.close()
         return Result(seconds, processor, self._samples)
@@ -94,7 +92,7 @@ class _Load:
 
 
 def closed(url: str, requests: Sequence[bytes], connections: int, seconds: float) -> Result:
-    """Keep connections busy for a time; requests that are not answered by its end do not count.
+    """Keep connections busy for a time, and wait for the last answers, which keep the server busy too.
 
     Args:
         url: Only its host and port count; the path is in the requests.
@@ -104,13 +102,17 @@ def closed(url: str, requests: Sequence[bytes], connections: int, seconds: float
     """
     load = _Load(url, requests)
     start = now = time.perf_counter()
+    stop, end = start + seconds, start + seconds + PATIENCE
     for _ in range(connections):
         load.ask(now)
-    while (left := start + seconds - now) > 0:
-        for connection in load.answered(left):
-            load.ask(time.perf_counter(), connection)
+    while load.busy and now < end:
+        for connection in load.answered(end - now):
+            if (now := time.perf_counter()) < stop:
+                load.ask(now, connection)
+            else:
+                load.idle(connection)
         now = time.perf_counter()
-    return load.result(now - start, all_of_them=False)
+    return load.result(now - start)
 
 
 def at_rate(
@@ -140,7 +142,7 @@ def at_rate(
         for connection in load.answered((following or end) - now):
             load.idle(connection)
         now = time.perf_counter()
-    return load.result(seconds, all_of_them=True)
+    return load.result(seconds)
 
 
 def main() -> None:
