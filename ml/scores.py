@@ -64,8 +64,9 @@ class Scores:
             # Unbuffered: what is written is out of this process, whatever ends it.
             self._file = stack.enter_context(path.open("ab", buffering=0))
             self._lock()
-            self._file.truncate(0 if overwrite else self._count())
-            if not self._file.tell():
+            end = 0 if overwrite else self._count()
+            self._file.truncate(end)
+            if not end:
                 self._write(encode([self._columns]))
             self._stack = stack.pop_all()
 
