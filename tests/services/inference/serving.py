@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,15 +94,15 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(folder: Path, **settings: Any) -> Iterator[Service]:
-    """Run the service with these settings until the block ends."""
+def service(folder: Path, around: Callable[[list[str]], list[str]] = list, **settings: Any) -> Iterator[Service]:
+    """Run the service with these settings until the block ends; ``around`` may put a command around its own."""
     port = servers.free_port()
     # gunicorn waits that long for connections that a test still holds open.
     env = {"PORT": str(port), "WORKERS": "2", "GRACEFUL_TIMEOUT": "1"} | {
         name: str(value) for name, value in settings.items()
     }
     log = folder / f"gunicorn-{port}.log"
-    with servers.running([sys.executable, *COMMAND], log, env) as process:
+    with servers.running(around([sys.executable, *COMMAND]), log, env) as process:
         address = f"http://127.0.0.1:{port}"
         servers.wait_for(f"{address}/health", process, log)
         yield Service(address, port, process, log)
