@@ -163,7 +163,7 @@ class Settings:
         metadata=_setting(_rate, "predictions of one key's owner, or of one address, such as 60/minute (429 above)"),
     )
     trusted_proxies: tuple[Network, ...] = field(
-        default=(),
+        default_factory=tuple,
         metadata=_setting(_networks, "addresses of proxies whose X-Forwarded-For names the client, for RATE_LIMIT"),
     )
     metrics_port: int | None = field(

@@ -113,7 +113,7 @@ def test_mlflow_and_the_pushgateway_get_their_result_without_each_other(tmp_path
 
 
 def test_passwords_in_addresses_are_not_written(tmp_path):
-    nowhere = f"http://user:hush@127.0.0.1:{servers.free_port()}"
+    nowhere = f"http://user:hush@127.0.0.1:{servers.free_port()}"  # pragma: allowlist secret
     done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=nowhere)
     assert "hush" not in done.stdout + done.stderr
     assert done.stdout.count(nowhere.replace("user:hush", "***")) >= 4

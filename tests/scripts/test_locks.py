@@ -1,0 +1,97 @@
+"""The lock files fit the requirements and are whole; the licences of what they name are listed."""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from scripts import licences, locks
+from tests.servers import ROOT
+
+# A name beside each that no tool can take for a real key of somebody.
+PLANTED = {
+    "token.py": 'token = "ghp_' + "a1B2" * 9 + '"\n',
+    "key.pem": "-----BEGIN RSA " + "PRIVATE KEY-----\n",
+    "settings.py": 'password = "' + "correct-horse-" + 'battery"\n',
+}
+
+
+@pytest.fixture(params=locks.FILES, ids=lambda file: file.parent.name)
+def file(request):
+    return request.param
+
+
+def wanted(file):
+    return [Requirement(line) for line in file.with_suffix(".txt").read_text().splitlines() if line]
+
+
+def test_each_entry_is_read_and_has_hashes(file):
+    found = locks.read(file)
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(found) == len(lines) > 20
+    assert all(one.hashes for one in found)
+    assert sum(one.hashes for one in found) == file.read_text().count("sha256:")
+
+
+def test_it_has_what_is_asked_for_in_the_version_that_is_asked_for(file):
+    versions = {one.name: one.version for one in locks.read(file)}
+    for requirement in wanted(file):
+        assert str(requirement.specifier) == "==" + versions[requirement.name], f"{requirement}: run make lock"
+
+
+def test_it_has_all_that_its_packages_want(file):
+    versions = {one.name: one.version for one in locks.read(file)}
+    known = [name for name, version in versions.items() if metadata.version(name) == version]
+    assert known, "nothing here is as in the lock"
+    needed = [Requirement(line) for name in known for line in metadata.requires(name) or []]
+    missing = {
+        canonicalize_name(requirement.name)
+        for requirement in needed
+        if not requirement.marker
+        or requirement.marker.evaluate({"extra": "", "python_version": "3.11", "python_full_version": "3.11.9"})
+    } - versions.keys()
+    assert not missing, f"run make lock: {missing}"
+
+
+def test_both_machines_that_images_are_built_for_have_their_wheels(file):
+    # One file for all machines, or one for each: two hashes would be those of one machine's.
+    hashes = {one.name: one.hashes for one in locks.read(file)}
+    compiled = {"inference": ("numpy", "onnxruntime", "pillow"), "monitor": ("cryptography", "pyyaml")}
+    assert all(hashes[name] >= 4 for name in compiled[file.parent.name])
+
+
+def test_the_page_of_licences_is_what_the_locks_say():
+    assert (ROOT / "docs" / "licences.md").read_text() == licences.page(), "run make lock"
+
+
+def test_a_package_that_is_not_free_enough_stops_the_page(monkeypatch):
+    monkeypatch.setattr(licences, "NAMED", {})
+    with pytest.raises(licences.LicenceError, match="certifi has the licence Mozilla"):
+        licences.page()
+
+
+def scan(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `make lint`'s own search for secrets over a folder."""
+    recipe = re.search(r"xargs -0 \$\(BIN\)/(.*\\\n.*)\n", (ROOT / "Makefile").read_text())
+    assert recipe
+    command = recipe[1].replace("\\\n", " ").replace("$$", "$")
+    tool = Path(sys.executable).with_name("detect-secrets-hook")
+    files = " ".join(file.name for file in folder.iterdir())
+    line = command.replace("detect-secrets-hook", str(tool), 1)
+    return subprocess.run(["sh", "-c", f"{line} {files}"], cwd=folder, capture_output=True, text=True)
+
+
+def test_the_search_for_secrets_finds_them_and_passes_what_is_none(tmp_path):
+    (tmp_path / "fine.py").write_text('commit = "' + "0123456789abcdef" * 2 + '01234567"\n')
+    clean = scan(tmp_path)
+    assert clean.returncode == 0, clean.stdout + clean.stderr
+    for name, text in PLANTED.items():
+        (tmp_path / name).write_text(text)
+    done = scan(tmp_path)
+    assert done.returncode != 0
+    assert set(re.findall(r"Location: +(\S+):1", done.stdout + done.stderr)) == set(PLANTED)
