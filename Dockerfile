@@ -7,15 +7,15 @@ WORKDIR /app
 RUN python -m venv --without-pip /venv
 
 FROM build AS inference-packages
-COPY services/inference/requirements.txt .
+COPY services/inference/requirements.lock .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /venv/bin/python install --requirement requirements.txt \
+    python -m pip --python /venv/bin/python install --require-hashes --only-binary :all: --requirement requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -r {} +
 
 FROM build AS monitor-packages
-COPY services/monitor/requirements.txt .
+COPY services/monitor/requirements.lock .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /venv/bin/python install --requirement requirements.txt \
+    python -m pip --python /venv/bin/python install --require-hashes --only-binary :all: --requirement requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -r {} +
 
 FROM build AS files
@@ -25,8 +25,11 @@ COPY services services
 RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash services
 
 FROM ${BASE} AS runtime
-# What comes with the base: nothing is installed from here on, and a scanner has less to find.
-RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/bin/pip*
+# What comes with the base and nothing here needs: who breaks in finds no way to install, to become root, or a shell.
+# The last RUN: there is no shell for another. The list of Debian's packages stays, for scanners.
+RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/lib/python3/dist-packages/pip* /usr/local/bin/pip* /usr/bin/pip* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
+    && rm -f /usr/bin/apt* /usr/bin/dpkg* /usr/bin/perl* /bin/bash /bin/rbash /bin/dash /bin/sh
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 

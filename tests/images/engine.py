@@ -52,9 +52,17 @@ class Image:
     def layers(self) -> list[str]:
         return list(inspect(self.name)["RootFS"]["Layers"])
 
-    def shell(self, script: str) -> str:
-        """What a script prints that root runs in the image."""
-        return podman("run", "--rm", "--user=0", "--network=none", self.name, "sh", "-c", script).stdout.decode()
+    def look(self, script: str) -> str:
+        """What a script prints that this machine runs in the image's root folder: inside is no shell."""
+        root = podman("image", "mount", self.name).stdout.decode().strip()
+        try:
+            return subprocess.run(["sh", "-ec", script], cwd=root, check=True, capture_output=True, text=True).stdout
+        finally:
+            podman("image", "unmount", self.name)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a command as root in a container of its own."""
+        return podman("run", "--rm", "--user=0", "--network=none", self.name, *command, check=False)
 
 
 @dataclass(frozen=True)
