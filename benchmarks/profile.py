@@ -33,7 +33,7 @@ WARM_UP = 100  # requests
 REST = "poller, hand-over to a thread"
 # Time in a part is its own: what it calls of another part counts there.
 PARTS = {
-    "gunicorn: the rest": ["services.inference.worker:Worker.handle"],
+    "gunicorn: the rest": ["services.inference.worker:Worker._handle_one"],
     "gunicorn: head of the request": [
         "services.inference.worker:_has_head",
         "gunicorn.http.parser:RequestParser.__next__",

@@ -36,6 +36,7 @@ bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) i
 workers = _settings.workers
 threads = _settings.threads
 worker_class = "services.inference.worker.Worker"
+logger_class = "services.inference.worker.Log"
 graceful_timeout = _settings.graceful_timeout
 keepalive = 5
 if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat must not wait for a disk

@@ -8,11 +8,14 @@ Here it goes on until each has its answer.
 """
 
 import contextlib
+import select
 import socket
 import time
 from typing import Any
 
 from gunicorn import util
+from gunicorn.glogging import Logger
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker  # the worker's own sign for "back to the poller"
 
@@ -22,7 +25,25 @@ HEAD_END = b"\r\n\r\n"
 MAX_HEAD = 2**16  # bytes
 HEAD_SECONDS = 10.0
 LEAVE_SECONDS = 2.0
+STAY = 2  # milliseconds
 CHUNK = 8192
+BODY_CHUNK = 65536
+
+
+class Log(Logger):
+    """gunicorn's own log without a line per request: the app writes that, and gunicorn would still put one together."""
+
+    access_log_enabled = False
+
+
+class WholeBody(Body):
+    """A body of known length, read as it arrives; gunicorn asks for it in pieces of 1,024 bytes."""
+
+    def read(self, size: int | None = None) -> bytes:
+        """Give the next ``size`` bytes, or all; fewer only at the end."""
+        if self.buf.tell():  # readline has read ahead
+            return bytes(super().read(size))
+        return bytes(self.reader.read(self.getsize(size)))
 
 
 class Worker(ThreadWorker):
@@ -65,6 +86,9 @@ class Worker(ThreadWorker):
         """Answer a request; on the way out, so that the client connects anew, to another instance."""
         if self._stop_by is not None or self._settings.draining:
             req.force_close()
+        if isinstance(req.body.reader, LengthReader):
+            req.body = WholeBody(req.body.reader)
+            conn.parser.unreader.mxchunk = BODY_CHUNK
         return super().handle_request(req, conn)
 
     def handle(self, conn: TConn) -> object:
@@ -73,6 +97,24 @@ class Worker(ThreadWorker):
         Returns:
             True to keep the connection alive, False to close it, ``_DEFER`` to call again when more is there.
         """
+        while (result := self._handle_one(conn)) is True and self._asks_again(conn):
+            pass
+        return result
+
+    def _asks_again(self, conn: TConn) -> bool:
+        """Whether the next request is here or comes at once; if not, the poller waits for it.
+
+        The way there and back costs more than a short wait here, but nobody else shall wait for this thread.
+        """
+        if conn.parser.unreader.buf.tell():  # it came with the last one: the poller would not see it
+            return True
+        if not self.tpool._work_queue.empty():
+            return False
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(STAY))
+
+    def _handle_one(self, conn: TConn) -> object:
         if hasattr(conn, "leave_by"):
             return _leave(conn)
         try:

@@ -1,9 +1,11 @@
 """Connections that hold still, drip or make no sense: they cost others nothing."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
 import select
+import threading
 
 import pytest
 import requests
@@ -78,6 +80,24 @@ def test_clients_that_do_not_close_hold_nobody_up(narrow):
             staying.settimeout(1)  # each of those before would cost the next one two seconds
             assert received(staying).startswith(b"HTTP/1.0 200 "), number
         assert requests.get(f"{narrow.address}/health", timeout=1).status_code == 200
+
+
+def test_clients_that_ask_without_a_pause_leave_a_thread_to_others(narrow):
+    stop = threading.Event()
+
+    def ask():
+        with requests.Session() as session:
+            while not stop.is_set():
+                session.get(f"{narrow.address}/health", timeout=30)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        stack.callback(stop.set)
+        busy = [pool.submit(ask) for _ in range(4)]
+        for _ in range(20):
+            assert requests.get(f"{narrow.address}/health", timeout=5).status_code == 200
+        stop.set()
+        for one in busy:
+            one.result()
 
 
 @pytest.mark.parametrize(
