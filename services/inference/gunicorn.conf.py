@@ -10,7 +10,7 @@ from typing import Any
 
 from services.inference import held, keys, rate, settings
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MADE_VARIABLE = "INFERENCE_METRICS_MADE"  # which process made a folder, and which
 
@@ -82,7 +82,7 @@ def on_reload(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Have the C library give the memory of pictures back at once, and counters outlive a full disk.
+    """Have the C library give the memory of large pictures back at once, and counters outlive a full disk.
 
     By itself the library raises its threshold and keeps a heap per thread: two workers grew from 163 to 257 MB over
     20,000 uploads of all sizes, and with this stay at 180.
@@ -91,6 +91,8 @@ def post_fork(server: Any, worker: Any) -> None:
     if hasattr(libc, "mallopt"):  # glibc; others have no such habit
         libc.mallopt(M_ARENA_MAX, 2)
         libc.mallopt(M_MMAP_THRESHOLD, 2**20)
+        # But not of the usual ones: each would be taken from the system again, page by page.
+        libc.mallopt(M_TRIM_THRESHOLD, 2**23)
     from services.inference import counts  # it imports prometheus_client
 
     counts.use()

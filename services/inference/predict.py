@@ -120,9 +120,10 @@ def _answer(predictor: Predictor, rows: NDArray[np.float32], flags: list[bool | 
 
 def classification(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
     """Name the numbers of one picture; rounded, they still add up to 1."""
-    exact = row.astype(np.float64)
-    rounded = np.round(exact / exact.sum(), DECIMALS)
-    top = int(rounded.argmax())
-    rounded[top] = round(rounded[top] + 1 - rounded.sum(), DECIMALS)
-    probabilities = dict(zip(classes, rounded.tolist(), strict=True))
-    return {"label": classes[top], "confidence": probabilities[classes[top]], "probabilities": probabilities}
+    exact = row.tolist()
+    whole = sum(exact)
+    rounded = [round(one / whole, DECIMALS) for one in exact]
+    top = rounded.index(max(rounded))
+    rounded[top] = round(rounded[top] + 1 - sum(rounded), DECIMALS)
+    probabilities = dict(zip(classes, rounded, strict=True))
+    return {"label": classes[top], "confidence": rounded[top], "probabilities": probabilities}
