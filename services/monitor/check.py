@@ -8,6 +8,7 @@ from pathlib import Path
 
 import requests
 from pydantic import BaseModel, ValidationError
+from requests.auth import AuthBase
 
 from services.monitor import pictures
 from services.monitor.deadline import TimeUp, time_limit
@@ -29,6 +30,17 @@ class _Answer(BaseModel):
     confidence: float
     probabilities: dict[str, float]
     model: _Model
+
+
+class _Key(AuthBase):
+    """An API key on each request; as a mere header it would give way to a name and password of ~/.netrc."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ def _ask_all(settings: Settings, found: list[tuple[str | None, Path | None]]) ->
     outcomes: list[_Outcome] = []
     try:
         with time_limit(settings.check_timeout), requests.Session() as session:
+            if settings.predict_api_key_file:
+                session.auth = _Key(settings.predict_api_key_file.read_text().strip())
             for label, path in found:
                 outcomes.append(_ask(session, settings, label, path))
     except TimeUp:

@@ -32,8 +32,19 @@ def _folder(value: Path) -> Path:
     return value
 
 
+def _key(value: Path) -> Path:
+    try:
+        key = value.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"it cannot be read, {getattr(error, 'strerror', 'it is no text')}") from error
+    if not key.isascii() or len(key.split()) != 1:
+        raise ValueError("it must hold one key and nothing else")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Folder = Annotated[Path, AfterValidator(_folder)]
+KeyFile = Annotated[Path, AfterValidator(_key)]
 # The timer of the system rounds less to none, and cannot count to infinity.
 Seconds = Annotated[float, Field(ge=0.001, le=3600)]
 
@@ -44,6 +55,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     predict_url: Address = Field("http://127.0.0.1:8000", description="base address of the service to check")
+    predict_api_key_file: KeyFile | None = Field(None, description="file with the API key to send, if one is asked for")
     mlflow_tracking_uri: Address = Field("http://127.0.0.1:5000", description="address of the MLflow server")
     mlflow_experiment_name: str = Field("post-deploy-monitoring", description="experiment the results go to")
     labelled_images: Folder | None = Field(

@@ -1,5 +1,6 @@
 """The job as it is run: a process, a real gunicorn with a real bundle, a real MLflow server."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,10 +21,17 @@ def service(tmp_path_factory):
     """The address of the real service, with two workers."""
     folder = tmp_path_factory.mktemp("service")
     bundles.write(folder / "bundle", name="colours", version="3")
+    with serving(folder, WORKERS="2") as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(folder, **settings):
+    """The real service with the bundle of that folder."""
     port = servers.free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "gunicorn", "-c", "services/inference/gunicorn.conf.py"]
-    environment = {"PORT": str(port), "MODEL_DIR": str(folder / "bundle"), "WORKERS": "2"}
+    environment = {"PORT": str(port), "MODEL_DIR": str(folder / "bundle")} | settings
     log = folder / "gunicorn.log"
     with servers.running([*command, "services.inference.app:create_app()"], log, environment) as process:
         servers.wait_for(f"{address}/ready", process, log)
@@ -110,6 +118,31 @@ def test_mlflow_and_the_pushgateway_get_their_result_without_each_other(tmp_path
     healthy = 'post_deploy_healthy{instance="",job="post-deploy-accuracy"}'
     assert f"{healthy} 1\n" in before and f"{healthy} 0\n" in after
     assert 'post_deploy_info{instance="",job="post-deploy-accuracy",model_name="colours",model_version="3"} 1' in before
+
+
+def test_a_service_that_wants_a_key_gets_it_and_nobody_reads_it(tmp_path):
+    key = "monitors-own-0123456789abcdef"
+    (tmp_path / "keys").write_text(f"monitor:{key}\n")
+    (tmp_path / "key").write_text(f"{key}\n")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    bundles.write(tmp_path / "bundle", name="colours", version="3")
+    offline = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}", "NETRC": tmp_path / "netrc"}
+    with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys"), WORKERS="1") as address:
+        without = monitor(tmp_path, PREDICT_URL=address, **offline)
+        done = monitor(tmp_path, PREDICT_URL=address, PREDICT_API_KEY_FILE=tmp_path / "key", **offline)
+    assert (without.returncode, "HTTP 401: Send an API key" in without.stdout) == (1, True)
+    assert done.returncode == 0, done.stdout
+    assert key not in done.stdout + done.stderr + (tmp_path / "gunicorn.log").read_text()
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("two keys", "one key"), ("", "one key")])
+def test_a_key_file_that_holds_no_key_is_named_and_not_quoted(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "key").write_text(text)
+    done = monitor(tmp_path, PREDICT_API_KEY_FILE=tmp_path / "key")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"PREDICT_API_KEY_FILE='{tmp_path}/key': ")
+    assert words in done.stderr and "two keys" not in done.stderr
 
 
 def test_passwords_in_addresses_are_not_written(tmp_path):
