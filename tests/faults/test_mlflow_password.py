@@ -1,0 +1,109 @@
+"""MLflow with a password: nobody gets in without it, and the monitor and a training run do with it."""
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from services.monitor import settings as monitor
+from tests import servers
+from tests.services.monitor import stubs
+
+pytestmark = pytest.mark.faults
+
+ADMIN = ("somebody", "a-long-password-of-my-own")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A real MLflow server with its own basic authentication, started as docs/security.md says."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    auth = configparser.ConfigParser()
+    auth["mlflow"] = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{folder}/auth.db",
+        "admin_username": ADMIN[0],
+        "admin_password": ADMIN[1],
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    with (folder / "auth.ini").open("w") as file:
+        auth.write(file)
+    port = servers.free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"),
+        *("--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+        *("--artifacts-destination", f"{folder}/artifacts"),
+    ]
+    settings = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-this-test",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    log = folder / "server.log"
+    with servers.running(command, log, settings) as process:
+        servers.wait_for(f"{address}/health", process, log, 120)
+        yield address
+
+
+def credentials(name, password):
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def check(tmp_path, address, **environment):
+    """Run the monitor once against a service that answers; its exit code and its line."""
+    with stubs.serving(stubs.always(200, stubs.ANSWER)) as service:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.monitor"],
+            cwd=servers.ROOT,
+            env=servers.environment()
+            | {"PREDICT_URL": service, "MLFLOW_TRACKING_URI": address, "SPOOL_DIR": str(tmp_path / "spool")}
+            | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ADMIN[1] not in done.stdout + done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("login", [None, (ADMIN[0], "wrong"), ("admin", "password1234")])
+def test_without_the_password_nothing_is_read_or_written(guarded, login):
+    asked = {"timeout": 30, "auth": login}
+    api = f"{guarded}/api/2.0/mlflow"
+    assert requests.post(f"{api}/experiments/search", json={"max_results": 5}, **asked).status_code == 401
+    assert requests.post(f"{api}/experiments/create", json={"name": "stranger"}, **asked).status_code == 401
+    assert requests.get(f"{guarded}/api/2.0/mlflow-artifacts/artifacts", **asked).status_code == 401
+    assert requests.get(f"{guarded}/", **asked).status_code == 401
+
+
+def test_the_monitor_keeps_its_result_until_the_password_is_right(guarded, tmp_path, monkeypatch):
+    code, line = check(tmp_path, guarded)
+    assert code == 0
+    assert any("401" in note or "credentials" in note for note in line["delivery"]), line["delivery"]
+    assert any("1 result(s) wait" in note for note in line["delivery"])
+    code, line = check(tmp_path, guarded, **credentials(*ADMIN))
+    assert (code, line["delivery"]) == (0, [])
+    for name, value in credentials(*ADMIN).items():
+        monkeypatch.setenv(name, value)
+    client = MlflowClient(guarded)
+    experiment = client.get_experiment_by_name(monitor.Settings().mlflow_experiment_name)
+    assert len(client.search_runs([experiment.experiment_id])) == 2, "the one that waited, and the new one"
+
+
+def test_artifacts_go_through_with_the_password(guarded, tmp_path):
+    """What a training run does: an experiment, a run, a file in it, and the file back."""
+    code = (
+        "import mlflow, sys; mlflow.set_experiment('training')\n"
+        "with mlflow.start_run() as run: mlflow.log_text('kept', 'note.txt')\n"
+        "print(mlflow.artifacts.load_text(f'runs:/{run.info.run_id}/note.txt'))"
+    )
+    environment = os.environ | {"MLFLOW_TRACKING_URI": guarded} | credentials(*ADMIN)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "kept" in done.stdout
