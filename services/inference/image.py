@@ -18,8 +18,8 @@ MAX_PIXELS = 64_000_000
 
 Resize = Literal["stretch", "center-crop"]
 
-# Pillow's own limit is a process-wide warning; the check below is per picture and an error.
-Image.MAX_IMAGE_PIXELS = None
+# Between Pillow's own limit and twice that, the check below is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Oddities in a stranger's file, such as corrupt EXIF, are nothing to warn whoever runs this about.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -70,6 +70,8 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
             f"The picture is built in more steps than the {jpeg.MAX_SCANS} scans and {jpeg.MAX_SEGMENTS} segments that "
             "are accepted. Save it anew."
         )
+    # To open some GIF and WebP files is to make room for their pixels: only Pillow can refuse them before.
+    Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -79,6 +81,11 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
             ) from None
         raise UnsupportedPictureError(
             f"This is not a picture of an accepted kind. Send one of: {', '.join(FORMATS)}."
+        ) from None
+    except Image.DecompressionBombError:
+        raise BrokenPictureError(
+            f"The picture has more than {2 * max_pixels:,} pixels; at most {max_pixels:,} in all are accepted. "
+            "Scale it down."
         ) from None
     except Exception as error:
         # Pillow's parsers raise whatever their arithmetic runs into on hostile bytes

@@ -149,6 +149,8 @@ BOMBS: Corpus = {
     "JPEG": lambda: formats.resized_jpeg(HUGE, HUGE),
     "progressive JPEG": lambda: formats.resized_jpeg(HUGE, HUGE, progressive=True),
     "GIF": lambda: formats.gif(HUGE, HUGE),
+    "GIF disposed of to its background": lambda: formats.gif(HUGE, HUGE, flags=0x08),
+    "GIF disposed of to what was there before": lambda: formats.gif(HUGE, HUGE, flags=0x0D),
     "BMP": lambda: formats.bmp(HUGE, HUGE),
     "run-length BMP": lambda: formats.bmp(HUGE, HUGE, 8, 1, b"\xff\0" * 9999, 256),
     "WebP": lambda: formats.riff(formats.canvas(HUGE, HUGE, 0x02), (b"ANIM", bytes(6)), (b"ANMF", bytes(24))),

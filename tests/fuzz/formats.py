@@ -77,10 +77,12 @@ def scans(size: tuple[int, int], count: int) -> bytes:
     return data[:end] + last * count + data[end:]
 
 
-def gif(width: int, height: int, frames: int = 1, blocks: bytes = b"\x02\x4c\x01\x00", end: bytes = b";") -> bytes:
-    """A GIF of two colours; each frame has the same compressed blocks."""
+def gif(
+    width: int, height: int, frames: int = 1, blocks: bytes = b"\x02\x4c\x01\x00", end: bytes = b";", flags: int = 4
+) -> bytes:
+    """A GIF of two colours; each frame has the same compressed blocks and flags (how to dispose of it)."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    frame = b"\x21\xf9\x04\x04\0\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + blocks
+    frame = b"\x21\xf9\x04" + bytes([flags, 0, 0, 0, 0]) + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + blocks
     return head + frame * frames + end
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from services.inference.image import BrokenPictureError, PictureError, UnsupportedPictureError, decode
 from tests import pictures
+from tests.fuzz import formats
 from tests.pictures import BLUE, GREEN, RED, WHITE
 
 SIZE = 32
@@ -114,6 +115,7 @@ def test_a_cut_picture_is_refused_or_whole_but_never_half(kind):
     assert refused >= 150
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as the service does
 def test_too_many_pixels_are_refused_before_decoding_and_exactly_enough_are_not():
     data = pictures.plain(RED, "PNG", (100, 100))
     assert_colour(decode(data, SIZE, "stretch", max_pixels=10_000), RED)
@@ -133,3 +135,9 @@ def test_a_png_damaged_inside_is_refused():
 def test_a_sound_is_no_broken_picture():
     with pytest.raises(UnsupportedPictureError):
         decode(b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), SIZE, "stretch")
+
+
+@pytest.mark.parametrize("flags", [0x08, 0x0D], ids=["background", "what was there before"])
+def test_a_gif_is_refused_before_pillow_makes_room_for_what_its_frame_leaves_behind(flags):
+    with pytest.raises(BrokenPictureError, match="more than 20,000 pixels; at most 10,000"):
+        decode(formats.gif(1000, 1000, flags=flags), SIZE, "stretch", max_pixels=10_000)
