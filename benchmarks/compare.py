@@ -69,11 +69,19 @@ def rounds(plan: Plan, servers: Sequence[Server], bar: "tqdm[Any]") -> Compariso
 
 
 def measure(plan: Plan, server: Server, pictures: Sequence[bytes], rows: dict[tuple[str, str], Row]) -> None:
-    """Start a server and drive it, once in each of its forms that has a row."""
+    """Start a server and drive it, once in each of its forms that has a row.
+
+    Raises:
+        NotInstalledError: Its packages could not be had.
+        NotStartedError: It did not get ready.
+        RefusedError: It did not answer 200 to every request: whatever it took is not the time of a prediction.
+    """
     with running(server, plan.log(server), plan.workers) as started:
         for form in server.forms:
             if row := rows.get((server.name, form)):
                 run = drive(started, server, form, pictures, plan.seconds, plan.warm_up, plan.connections)
+                if run.refused:
+                    raise RefusedError(f"{server.name}, {form}: refused {run.refused:.1%} of the requests")
                 row.runs.append(run)
                 row.starts.append(started.start_seconds)
 
