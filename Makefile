@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images lint lock audit clean
+.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint lock audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ test-images: $(VENV)/full.stamp ## build the images without Docker or a registry
 	@scripts/test_tools images
 	@$(BIN)/pytest -m images tests/images $(ARGS)
 
+bench: $(VENV)/full.stamp ## compare the service with others, and how its cost grows: [DATA=<photos>] [ARGS=--quick]
+	@$(BIN)/python -m benchmarks.compare $(if $(DATA),--photos "$(DATA)") $(ARGS)
+	@$(BIN)/python -m benchmarks.growth $(if $(DATA),--photos "$(DATA)") $(filter --quick,$(ARGS))
+
 lint: $(VENV)/full.stamp ## style, format and types; shell scripts and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -86,7 +90,7 @@ audit: | $(BIN)/python ## look for known vulnerabilities of what goes into the i
 	  --requirement services/inference/requirements.lock --requirement services/monitor/requirements.lock
 
 clean: ## remove the environment and what tools leave behind; databases and data sets stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) benchmarks/servers/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Two steps of one environment: `up` and `mlflow` do without PyTorch and its gigabytes.

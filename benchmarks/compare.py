@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import limit, payload, photos, report
+from benchmarks import limit, machine, payload, photos, report
 from benchmarks.drive import RefusedError, Row, drive
 from benchmarks.environments import NotInstalledError
 from benchmarks.overload import Overload, Tail, overload, tail
@@ -146,8 +146,10 @@ def main() -> None:
         pictures = photos.read(options.photos, options.most)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         found = compare(Plan(options, pictures, Path(folder)))
+    found.machine = where
     found.source = f"{len(pictures)} {'photos' if options.photos else 'drawn pictures'}"
     out = options.out or (None if options.quick else OUT)
     print(report.table(found))

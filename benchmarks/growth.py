@@ -151,11 +151,12 @@ def main() -> None:
         pictures = photos.read(options.photos, options.most)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         meter = Meter(pictures, options.seconds, options.warm_up, options.workers, Path(folder))
         found = list(measure(meter))
     about = (
-        f"{machine.describe()}. {options.workers} workers, {USUAL} connections where they are not what grows; "
+        f"{where}. {options.workers} workers, {USUAL} connections where they are not what grows; "
         f"{len(pictures)} {'photos' if options.photos else 'drawn pictures'}, {DISTINCT} of them scaled to each size."
     )
     print(about, *(table(growth) for growth in found), sep="\n\n")

@@ -22,7 +22,7 @@ from benchmarks.connection import LOST, Connection
 from benchmarks.result import Result, Sample
 
 PATIENCE = 30.0  # seconds for the last answers
-MOST_CONNECTIONS = 1000
+MOST_CONNECTIONS = 900  # a process may have 1,024 open files, where nobody changed that
 FRESH = 1.5  # seconds; every server keeps an idle connection for longer
 
 

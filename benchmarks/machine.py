@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import os
 import platform
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from services.inference import cpus
 
 
 def describe() -> str:
-    """Name the processor, how many of it may be used, the Python, and the day."""
+    """Name the processor, how many cores may be used, the Python, the day, and what else is running just now."""
     today = datetime.datetime.now(datetime.UTC).date()
-    return f"{_processor()}, {cpus.limit()} cores, {platform.system()}, Python {platform.python_version()}, {today}"
+    return (
+        f"{_processor()}, {cpus.limit()} cores, {platform.system()}, Python {platform.python_version()}, {today}; "
+        f"load average before the first measurement {os.getloadavg()[0]:.1f}"
+    )
 
 
 def _processor() -> str:

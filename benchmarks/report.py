@@ -7,7 +7,6 @@ from statistics import median
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks import machine
 from benchmarks.drive import Row, spread
 from benchmarks.limit import Limit, share
 from benchmarks.overload import Overload, Tail
@@ -30,6 +29,7 @@ class Comparison:
     processors: int
     connections: int
     source: str = ""
+    machine: str = ""
     phones: list[Row] = field(default_factory=list)
     tails: list[Tail] = field(default_factory=list)
     overload: Overload | None = None
@@ -63,7 +63,7 @@ class Comparison:
 def table(found: Comparison) -> str:
     """The comparison as Markdown."""
     lines = [
-        f"{machine.describe()}. {found.source.capitalize()}, {found.connections} keep-alive connections, "
+        f"{found.machine}. {found.source.capitalize()}, {found.connections} keep-alive connections, "
         f"{found.processors} processes each; medians of {len(found.limits)} interleaved rounds, "
         "the smallest and the largest in brackets. The load generator runs on the same processors; what it takes is "
         "taken off the limit.",
