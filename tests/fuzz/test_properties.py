@@ -13,8 +13,12 @@ from services.inference.jpeg import MAX_SCANS, MAX_SEGMENTS, too_laborious
 from tests import bundles, pictures
 from tests.fuzz import formats, mutations, wire
 
-# As the service itself does, whose filter pytest replaces: an error made of a warning would pass for a broken picture.
-pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")]
+# As the service itself does, whose filters pytest replaces: an error made of a warning would pass for a broken picture.
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\."),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
 
 SIZE = 32
 SIGNATURES = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"BM")
