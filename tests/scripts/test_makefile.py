@@ -22,7 +22,7 @@ def test_make_alone_lists_every_verb():
     assert listed == [
         *("help", "up", "mlflow", "train", "data", "score", "demo"),
         *("images", "deploy", "minikube", "labelled-images", "test", "test-faults", "test-images"),
-        *("lint", "lock", "audit", "clean"),
+        *("bench", "lint", "lock", "audit", "clean"),
     ]
 
 
