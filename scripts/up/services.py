@@ -1,5 +1,6 @@
 """What runs: each part's command, address and settings."""
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -34,10 +35,11 @@ def mlflow(settings: Settings) -> Service:
         name="mlflow",
         command=[
             *(sys.executable, "-m", "mlflow", "server"),
-            # This machine only, unless MLFLOW_HOST says otherwise: the server has no password, and whoever
-            # reaches it can replace the champion. The list of hosts is against browsers, not against that.
+            # This machine only, unless MLFLOW_HOST says otherwise: without a password, whoever reaches the server
+            # can replace the champion. The list of hosts is against browsers, not against that.
             *("--host", settings.mlflow_host, "--port", str(settings.mlflow_port)),
             *("--allowed-hosts", ALLOWED_HOSTS),
+            *(("--app-name", "basic-auth") if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else ()),
             # Relative to the folder, so that it can be moved, and its path may have any character.
             *("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "./artifacts"),
             # One person's load; four workers take three times as long to start.

@@ -15,8 +15,9 @@ settings (environment variables):
   HOST              address it listens on: 127.0.0.1 (default), or 0.0.0.0 or :: for the network too; others are not
                     heeded, because some shells set HOST to the machine's name
   MLFLOW_PORT       the MLflow server; default: 5000
-  MLFLOW_HOST       address it listens on; default: 127.0.0.1. It has no password: with 0.0.0.0 the pods of a
-                    minikube on Linux reach it, and so does everybody on the same network
+  MLFLOW_HOST       address it listens on; default: 127.0.0.1. With 0.0.0.0 the pods of a minikube on Linux reach
+                    it, and so does everybody on the same network
+  MLFLOW_AUTH_CONFIG_PATH  has it ask for a password; without, it has none: see docs/security.md
   PROMETHEUS_PORT   Prometheus, started if it is installed; default: 9090
   MONITOR_INTERVAL  seconds between two checks of the service; default: 300
   MODEL_DIR         the bundle that is served; a change of it is served at once; default: models/champion

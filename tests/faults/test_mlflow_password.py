@@ -35,15 +35,12 @@ def guarded(tmp_path_factory):
         auth.write(file)
     port = servers.free_port()
     address = f"http://127.0.0.1:{port}"
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"),
-        *("--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-        *("--artifacts-destination", f"{folder}/artifacts"),
-    ]
+    command = [sys.executable, "-m", "scripts.up", "--only", "mlflow"]
     settings = {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-this-test",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-this-test",  # pragma: allowlist secret
+        "MLFLOW_PORT": str(port),
+        "STATE_DIR": str(folder),
     }
     log = folder / "server.log"
     with servers.running(command, log, settings) as process:

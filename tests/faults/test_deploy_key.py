@@ -2,8 +2,13 @@
 
 import pytest
 
+from tests.scripts.conftest import champion, desk
 from tests.scripts.desk import CHAMPION
 from tests.services.inference.serving import service
+
+pytestmark = pytest.mark.faults
+# Fixtures of another folder.
+__all__ = ["champion", "desk"]
 
 KEY = "deploys-own-0123456789abcdef"
 
