@@ -1,85 +1,61 @@
-"""What happens below the highest rate and far above it: tails, refusals, and the way back."""
+"""What happens at several times the load that the service can bear: ``python -m benchmarks.overload``.
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+Finds the highest rate with a closed loop, asks at a multiple of it without waiting for answers, and looks at half of it
+how soon the service is back to normal.
+"""
 
-from benchmarks import load
-from benchmarks.connection import LOST
-from benchmarks.result import OK
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks import load, payload, photos
+from benchmarks.processes import running
+from benchmarks.result import OK, Result
+from benchmarks.servers import OURS
 
 FULL = 503
-AFTERWARDS = 5.0  # seconds
-MODERATE = 0.5  # of the highest rate
-NORMAL = 4  # times the usual p99 is still normal
+CONNECTIONS = 16
+SETTLE = 2.0  # seconds within which it shall be back to normal
 
 
-@dataclass(frozen=True)
-class Tail:
-    """Latencies at a steady rate, in milliseconds."""
-
-    rate: float
-    p50: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Overload:
-    """What came back while far more was asked than could be done."""
-
-    asked: float
-    """Requests per second."""
-    seconds: float
-    accepted: float
-    """Requests answered with 200, per second."""
-    accepted_p99: float
-    """Milliseconds."""
-    refused: int
-    refused_p50: float
-    refused_p99: float
-    """Milliseconds from the moment a request was due to the whole 503."""
-    lost: int
-    """Requests without an answer."""
-    others: int
-    """Answers with any other status."""
-    recovery: float
-    """Seconds from the end of the overload to the last request that was refused, lost or slower than normal."""
+def row(name: str, result: Result) -> str:
+    """A line of the table."""
+    counts = result.statuses
+    others = sum(count for status, count in counts.items() if status not in (OK, FULL))
+    times = [
+        f"{result.percentile(percent, status):,.0f}" if counts[status] else ""
+        for status in (OK, FULL)
+        for percent in (50, 99)
+    ]
+    cells = [f"{len(result.samples) / result.seconds:,.0f}", f"{counts[OK]:,}", *times[:2], f"{counts[FULL]:,}"]
+    return f"| {' | '.join([name, *cells, *times[2:], str(others)])} |"
 
 
-def tail(url: str, requests: Sequence[bytes], rate: float, seconds: float) -> Tail:
-    """Measure latencies at a steady rate."""
-    result = load.at_rate(url, requests, rate, seconds)
-    return Tail(rate, result.percentile(50), result.percentile(99))
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=main.__doc__)
+    add = parser.add_argument
+    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
+    add("--workers", type=int, default=2, metavar="N", help="[%(default)s]")
+    add("--times", type=float, default=4, metavar="X", help="the highest rate [%(default)s]")
+    add("--seconds", type=float, default=60, help="of overload [%(default)s]")
+    options = parser.parse_args()
+    requests = payload.requests(photos.read(options.photos))
+    print("| load | requests/s | answered 200 | p50, ms | p99, ms | 503 | p50, ms | p99, ms | others |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder, running(OURS, Path(folder) / "log", options.workers) as server:
+        load.closed(server.url, requests, 8, 3)
+        most = load.closed(server.url, requests, CONNECTIONS, 8)
+        print(row(f"{CONNECTIONS} connections", most), flush=True)
+        half = load.at_rate(server.url, requests, most.rate / 2, 5)
+        print(row("half of that", half), flush=True)
+        over = load.at_rate(server.url, requests, options.times * most.rate, options.seconds)
+        print(row(f"{options.times:g} times that", over), flush=True)
+        print(row(f"half, in the first {SETTLE:g} s after", load.at_rate(server.url, requests, most.rate / 2, SETTLE)))
+        print(row("half, afterwards", load.at_rate(server.url, requests, most.rate / 2, 5)))
+        workers = len(server.process.children())
+        print(f"\n{workers} workers are there; {server.memory() / 1e6:,.0f} MB.")
 
 
-def overload(url: str, requests: Sequence[bytes], highest: float, times: float, seconds: float) -> Overload:
-    """Ask for more than can be done, then for half of it, and see when all is well again.
-
-    Args:
-        url: The service's.
-        requests: From ``payload.requests``.
-        highest: What it can do, requests per second.
-        times: How often that to ask for.
-        seconds: How long.
-    """
-    usual = load.at_rate(url, requests, MODERATE * highest, AFTERWARDS)
-    start = time.perf_counter()
-    result = load.at_rate(url, requests, times * highest, seconds)
-    # The last answers are part of the way back.
-    drained = max(0.0, time.perf_counter() - start - seconds)
-    after = load.at_rate(url, requests, MODERATE * highest, AFTERWARDS)
-    limit = NORMAL * usual.percentile(99) / 1000
-    amiss = [sample.begun for sample in after.samples if sample.status != OK or sample.seconds > limit]
-    statuses = result.statuses
-    return Overload(
-        asked=times * highest,
-        seconds=seconds,
-        accepted=result.rate,
-        accepted_p99=result.percentile(99),
-        refused=statuses[FULL],
-        refused_p50=result.percentile(50, FULL),
-        refused_p99=result.percentile(99, FULL),
-        lost=statuses[LOST],
-        others=sum(count for status, count in statuses.items() if status not in (OK, FULL, LOST)),
-        recovery=drained + max(amiss, default=0.0),
-    )
+if __name__ == "__main__":
+    main()
