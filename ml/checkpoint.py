@@ -14,13 +14,27 @@ CHECKPOINT = "checkpoint.pt"
 
 
 class CheckpointError(UserError):
-    """The training cannot be resumed; the message is one sentence that says why."""
+    """A checkpoint cannot be read, written or gone on from; the message is one sentence that says why."""
 
 
 def write(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
-    """Write a checkpoint; a crash in between leaves the earlier one as it was."""
-    with whole_file(path) as file:
-        torch.save({"recipe": asdict(recipe)} | state, file)
+    """Write a checkpoint; a crash in between leaves the earlier one as it was.
+
+    Raises:
+        CheckpointError: The disk is full, or cannot be written to.
+    """
+    try:
+        with whole_file(path) as file:
+            torch.save({"recipe": asdict(recipe)} | state, file)
+    except (OSError, RuntimeError) as error:
+        # PyTorch makes an error of its own of a write that failed.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise CheckpointError(
+            f"{path} cannot be written ({cause.strerror}). Make room, then go on from the epoch before it "
+            f"with --resume {path.parent}."
+        ) from error
 
 
 def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:

@@ -75,10 +75,15 @@ def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device
     initial_weights = describe_weights(recipe.weights)
     print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
     tracker = _tracker(client, folder, recipe, data, device, options, commit)
+    log = _log_to(tracker)
     try:
+        if options.resume:
+            # The last epoch of a run that was killed may be in the checkpoint alone.
+            for epoch in checkpoint.read(folder / CHECKPOINT, recipe)["history"]:
+                log(Epoch(**epoch))
         training, validation = _pixels(data, recipe, options.cache)
         distributed.of_first(None)
-        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), _log_to(tracker))
+        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), log)
         print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
         shown = _shown(data, recipe, options.serve_size or recipe.size, options.cache)
         origin = Training(

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 
 from ml import exclude, report
 from ml.bundle import write
@@ -49,7 +49,7 @@ def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
         source = f"{client.get_run(run_id).info.artifact_uri}/{bundle_path(manifest)}"
         # What was registered could be fetched and served: an upload that broke off is found here.
         _download(client, source, manifest.model_sha256)
-        with contextlib.suppress(RestException):  # it is there already, or the next call says what is wrong
+        with contextlib.suppress(MlflowException):  # it is there already, or the next call says what is wrong
             client.create_registered_model(name)
         version = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
         client.set_registered_model_alias(name, CHALLENGER, version.version)

@@ -71,10 +71,14 @@ class Tracker:
     What MLflow does not take is kept in the run's folder and tried again with whatever comes next.
     """
 
-    def __init__(self, client: MlflowClient, folder: Path, run_id: str, waiting: list[dict[str, Any]]) -> None:
+    def __init__(self, client: MlflowClient, folder: Path, run_id: str, state: Mapping[str, Any]) -> None:
         """Use ``start`` or ``reopen``."""
         self.client, self.folder, self.run_id = client, folder, run_id
-        self._waiting = waiting
+        self._waiting: list[dict[str, Any]] = state["waiting"]
+        # A training that was killed says again what it had said.
+        self._said: list[list[Any]] = state.get("said", [])
+        self._model_id: str | None = state.get("model_id")
+        self._started: int = state.get("started", 0)  # milliseconds since 1970
 
     @classmethod
     def start(
@@ -91,7 +95,7 @@ class Tracker:
             run = client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except Failure as error:
             raise TrackingError(f"MLflow does not take the run {run_name!r}: {reason(error)}.") from error
-        tracker = cls(client, folder, run.info.run_id, [])
+        tracker = cls(client, folder, run.info.run_id, {"waiting": [], "started": run.info.start_time})
         tracker._keep()
         return tracker
 
@@ -105,7 +109,7 @@ class Tracker:
         path = folder / STATE_FILE
         try:
             state = json.loads(path.read_text())
-            tracker = cls(client, folder, state["run_id"], state["waiting"])
+            tracker = cls(client, folder, state["run_id"], state)
             client.get_run(tracker.run_id)
         except FileNotFoundError:
             raise TrackingError(f"{path} does not exist: no run was started there.") from None
@@ -120,9 +124,13 @@ class Tracker:
         self._put(kind="parameters", values={k: str(v) for k, v in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step, with the present time."""
+        """Log metrics at a step, with the present time; once each, also where a run is resumed and repeats them."""
         values = {re.sub(r"[^\w.\- :/]", "_", name)[:LONGEST_NAME]: value for name, value in values.items()}
-        self._put(kind="metrics", values=values, step=step, time=int(time.time() * 1000))
+        new = {name: value for name, value in values.items() if [name, step] not in self._said}
+        if not new:
+            return
+        self._said += [[name, step] for name in new]
+        self._put(kind="metrics", values=new, step=step, time=int(time.time() * 1000))
 
     def file(self, path: Path, to: str) -> None:
         """Log a file, or a folder's content, under a folder of the run's artifacts."""
@@ -185,18 +193,20 @@ class Tracker:
             case "status" if item["status"] == "RUNNING":
                 self.client.update_run(self.run_id, status="RUNNING")
             case "status":
-                self.client.set_terminated(self.run_id, item["status"])
+                # The clock may have been put back meanwhile, and no run ends before it began.
+                ended = max(int(time.time() * 1000), self._started)
+                self.client.set_terminated(self.run_id, item["status"], ended)
 
     def _send_model(self, item: dict[str, Any]) -> None:
-        if "model_id" not in item:
+        if self._model_id is None:
             experiment_id = self.client.get_run(self.run_id).info.experiment_id
             model = self.client.create_logged_model(experiment_id, name="model", source_run_id=self.run_id)
-            # Kept at once: a second attempt goes on with this one.
-            item["model_id"] = model.model_id
+            # Kept at once: a second attempt goes on with this one, and so does a resumed run.
+            self._model_id = model.model_id
             self._keep()
-        self.client.log_model_artifacts(item["model_id"], str(self.folder / item["path"]))
-        self.client.finalize_logged_model(item["model_id"], "READY")
-        self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(item["model_id"], 0)])
+        self.client.log_model_artifacts(self._model_id, str(self.folder / item["path"]))
+        self.client.finalize_logged_model(self._model_id, "READY")
+        self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(self._model_id, 0)])
 
     def _kept_path(self, path: Path) -> str:
         # Relative where it can be, so that the run's folder may be moved before all is sent.
@@ -205,7 +215,16 @@ class Tracker:
 
     def _keep(self) -> None:
         with whole_file(self.folder / STATE_FILE) as file:
-            file.write(json.dumps({"run_id": self.run_id, "waiting": self._waiting}, indent=1).encode())
+            file.write(json.dumps(self._state(), indent=1).encode())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "started": self._started,
+            "waiting": self._waiting,
+            "said": self._said,
+            "model_id": self._model_id,
+        }
 
 
 def _describe(item: dict[str, Any]) -> str:
