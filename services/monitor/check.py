@@ -60,7 +60,7 @@ class _Outcome:
 
 def run(settings: Settings) -> Result:
     """Ask the service about all pictures, one after the other; whatever happens is a result."""
-    started = time.time_ns() // 1_000_000
+    started, begin = time.time_ns() // 1_000_000, time.monotonic_ns()
     found: list[tuple[str | None, Path | None]] = []
     problems = []
     useless = False
@@ -80,7 +80,7 @@ def run(settings: Settings) -> Result:
     models = {(o.answer.model.name, o.answer.model.version) for o in outcomes if o.answer}
     return Result(
         started=started,
-        ended=time.time_ns() // 1_000_000,
+        ended=started + (time.monotonic_ns() - begin) // 1_000_000,  # the clock may have been put back meanwhile
         healthy=not (failures or too_low or useless),
         predict_url=masked(settings.predict_url),
         # Two versions answer while a roll-out is under way.
