@@ -1,0 +1,62 @@
+"""The disk with the monitor's spool, or with a training's checkpoint, is full or read-only."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ml import checkpoint
+from tests import servers
+from tests.faults import disk
+from tests.ml.conftest import COLOURS, draw
+from tests.services.inference.serving import service
+
+pytestmark = pytest.mark.faults
+
+BREAK = {
+    "full": ('head -c 1000000 /dev/zero > "$0/filler" 2> /dev/null', "No space left on device"),
+    "read-only": ('mount -o remount,ro "$0"', "Read-only file system"),
+}
+
+
+def run(folder, size, script, *arguments, **environment):
+    """Run a shell script, for which ``folder`` ($0) is a disk of that size."""
+    command = disk.on_small_disk(folder, size, ["sh", "-c", script, str(folder), *arguments])
+    environment = servers.environment() | {"PYTHONPATH": str(servers.ROOT), "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize("way", BREAK)
+def test_a_result_that_cannot_be_kept_is_sent_or_printed(bundle, tmp_path, mlflow_address, way):
+    breaks, words = BREAK[way]
+    script = f'{breaks}; "$1" -m services.monitor; code=$?; ls "$0" >&2; exit $code'
+    with service(tmp_path, MODEL_DIR=bundle) as running:
+        for address, code in ((mlflow_address, 0), (f"http://127.0.0.1:{servers.free_port()}", 3)):
+            settings = {"PREDICT_URL": running.address, "MLFLOW_TRACKING_URI": address}
+            settings |= {"SPOOL_DIR": str(tmp_path / "spool"), "MLFLOW_EXPERIMENT_NAME": f"disk-{way}"}
+            found = run(tmp_path / "spool", "16k", script, sys.executable, **settings)
+            assert found.returncode == code, found.stdout + found.stderr
+            result = json.loads(found.stdout)
+            assert result["metrics"]["post_deploy_predict_success"] == 1
+            assert f"SPOOL_DIR={tmp_path / 'spool'} cannot be written to ({words})" in " ".join(result["delivery"])
+            assert set(found.stderr.split()) <= {"filler"}, "a file that is not whole stays"
+            assert ("lost" in " ".join(result["delivery"])) == (code == 3)
+
+
+def test_a_training_whose_disk_is_full_says_so_and_keeps_the_earlier_checkpoint(tmp_path):
+    data = draw(tmp_path / "colours", COLOURS, 70)
+    # One checkpoint of this network has room, the next beside it has not.
+    script = '"$@"; code=$?; cp "$0/run/checkpoint.pt" kept.pt; ls "$0/run" >&2; exit $code'
+    train = [sys.executable, "-m", "ml.train", "--data", str(data), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    train += ["--architecture", "resnet18_slim", "--size", "32", "--epochs", "3", "--batch", "16", "--device", "cpu"]
+    train += ["--cache", str(tmp_path / "cache"), "--champion", str(tmp_path / "champion")]
+    found = run(tmp_path / "disk", "80m", script, *train, "--out", str(tmp_path / "disk" / "run"))
+    assert found.returncode == 2, found.stderr
+    assert "Traceback" not in found.stderr
+    said = [line for line in found.stderr.splitlines() if "No space left on device" in line]
+    assert len(said) == 1 and "checkpoint.pt" in said[0] and "--resume" in said[0], found.stderr
+    assert "checkpoint.pt.tmp" not in found.stderr.split()
+    state = checkpoint.read(tmp_path / "kept.pt")
+    assert state["epoch"] == 1 and all(torch.isfinite(weight).all() for weight in state["best"].values())
