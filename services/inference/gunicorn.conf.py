@@ -1,6 +1,7 @@
 """How gunicorn runs the service. What may be changed are the settings (settings.py), checked here at the start."""  # noqa: N999
 
 import ctypes
+import importlib
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 from services.inference import held, keys, rate, settings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+LIBRARIES = ("flask_openapi3", "jinja2", "onnxruntime", "pythonjsonlogger.json")
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MADE_VARIABLE = "INFERENCE_METRICS_MADE"  # which process made a folder, and which
 
@@ -74,6 +76,9 @@ def on_starting(server: Any) -> None:
         if settings.METRICS_FILE.fullmatch(file.name):  # whoever gives a folder may have more in it
             file.unlink()
     held.start(_settings.model_dir)
+    # Once, before workers are forked: they start sooner, and share the memory. None of these starts a thread.
+    for library in LIBRARIES:
+        importlib.import_module(library)
 
 
 def on_reload(server: Any) -> None:
