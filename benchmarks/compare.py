@@ -15,9 +15,9 @@ from tqdm import tqdm
 from benchmarks import limit, machine, payload, photos, report
 from benchmarks.drive import RefusedError, Row, drive
 from benchmarks.environments import NotInstalledError
-from benchmarks.overload import Overload, Tail, overload, tail
+from benchmarks.extremes import Overload, Tail, overload, tail
 from benchmarks.phones import MEGAPIXELS, difference
-from benchmarks.processes import NotStartedError, running
+from benchmarks.processes import NotStartedError, running, stop_when_told
 from benchmarks.report import Comparison
 from benchmarks.servers import COMPARED, OURS, PROTOTYPE, RAW, Server
 from services.inference import cpus
@@ -146,6 +146,7 @@ def main() -> None:
         pictures = photos.read(options.photos, options.most)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    stop_when_told()
     where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         found = compare(Plan(options, pictures, Path(folder)))

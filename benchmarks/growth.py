@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from benchmarks import machine, photos
 from benchmarks.drive import Run, drive
-from benchmarks.processes import running
+from benchmarks.processes import running, stop_when_told
 from benchmarks.report import BLUE, save
 from benchmarks.servers import MULTIPART, OURS, RAW
 from services.inference import cpus
@@ -139,7 +139,7 @@ def main() -> None:
     add = parser.add_argument
     add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
     add("--most", type=int, default=200, metavar="N", help="of the photos [%(default)s]")
-    add("--seconds", type=float, default=6, help="of each measurement [%(default)s]")
+    add("--seconds", type=float, default=4, help="of each measurement [%(default)s]")
     add("--warm-up", type=float, default=2, metavar="SECONDS", help="[%(default)s]")
     add("--workers", type=int, default=cpus.limit(), metavar="N", help="processes of the service [%(default)s]")
     add("--quick", action="store_true", help="short, to see whether all works; writes only to --out")
@@ -151,6 +151,7 @@ def main() -> None:
         pictures = photos.read(options.photos, options.most)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    stop_when_told()
     where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         meter = Meter(pictures, options.seconds, options.warm_up, options.workers, Path(folder))

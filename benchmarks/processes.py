@@ -85,6 +85,12 @@ def running(server: Server, log: Path, workers: int) -> Iterator[Running]:
         _stop(process)
 
 
+def stop_when_told() -> None:
+    """End this process's servers too when it is ended: with SIGTERM, or from a shell's background with SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.drive import Row, spread
+from benchmarks.extremes import Overload, Tail
 from benchmarks.limit import Limit, share
-from benchmarks.overload import Overload, Tail
 from benchmarks.phones import Difference
 from benchmarks.servers import BENTOML, FASTAPI, LITSERVE, MULTIPART, OURS, PROTOTYPE, RAW
 

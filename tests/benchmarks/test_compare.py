@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from benchmarks import compare, environments, growth, limit, overload, payload, phones, report
+from benchmarks import compare, environments, extremes, growth, limit, payload, phones, report
 from benchmarks.drive import RefusedError, Row, Run
 from benchmarks.processes import running
 from benchmarks.servers import BENTOML, FASTAPI, FOLDER, LITSERVE, MULTIPART, OURS, PROTOTYPE, RAW, Server
@@ -56,10 +56,10 @@ def test_a_service_that_refuses_is_no_figure(plan, monkeypatch):
 
 
 def test_overload_counts_what_is_refused_and_what_is_answered(plan, monkeypatch):
-    monkeypatch.setattr(overload, "AFTERWARDS", 0.3)
+    monkeypatch.setattr(extremes, "AFTERWARDS", 0.3)
     requests = payload.requests([pictures.noise(size=(900, 900))])
     with running(OURS, plan.log(OURS), 1) as started:
-        found = overload.overload(started.url, requests, highest=20, times=50, seconds=0.3)
+        found = extremes.overload(started.url, requests, highest=20, times=50, seconds=0.3)
     answered = round(found.accepted * found.seconds)
     assert found.asked == 1000 and found.refused > 0 and answered > 0
     assert answered + found.refused + found.lost + found.others == 300
@@ -90,9 +90,9 @@ def comparison() -> report.Comparison:
     rows += [Row(server.name, form, [RUN] * 3, [5.0]) for server in (FASTAPI, BENTOML) for form in server.forms]
     found = report.Comparison([limit.Limit(400, 0.0025)] * 3, rows, {LITSERVE.name: "no network"}, 2, 8, "2 photos")
     found.phones = [Row(OURS.name, RAW, [RUN] * 2, [1]), Row(PROTOTYPE.name, RAW, [fast] * 2, [1])]
-    found.tails = [overload.Tail(210, 10, 25), overload.Tail(210, 10, 20), overload.Tail(210, 10, 90)]
+    found.tails = [extremes.Tail(210, 10, 25), extremes.Tail(210, 10, 20), extremes.Tail(210, 10, 90)]
     found.difference = phones.Difference(200, 0.0123, 0.004)
-    found.overload = overload.Overload(1200, 60, 280, 700, 54_321, 3, 30, 0, 2, 1.4)
+    found.overload = extremes.Overload(1200, 60, 280, 700, 54_321, 3, 30, 0, 2, 1.4)
     return found
 
 
