@@ -30,6 +30,7 @@ USUAL = 8  # connections
 DISTINCT = 8  # pictures of a size
 MEMORY = "memory of all processes, MB"
 RED = "#dc2626"
+ROOM = 1.1  # above the highest point
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,12 @@ def draw(growth: Growth) -> Figure:
     left.minorticks_off()
     left.set_xlabel(growth.unit)
     left.set_ylabel("pictures per second", color=BLUE)
-    left.set_ylim(bottom=0)
+    left.set_ylim(0, ROOM * max(growth.rates))
     right = left.twinx()
-    right.plot(growth.values, [run.memory for run in growth.runs], "s--", color=RED)
+    memory = [run.memory for run in growth.runs]
+    right.plot(growth.values, memory, "s--", color=RED)
     right.set_ylabel(MEMORY, color=RED)
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, ROOM * max(memory))
     return figure
 
 
