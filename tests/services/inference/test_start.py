@@ -96,14 +96,25 @@ def test_gunicorn_ends_at_once_with_one_sentence(tmp_path, name, value):
         ({"cpu.max": "200000 100000"}, 2),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"own": "0::/a/b", "a/b/cpu.max": "400000 100000"}, 4),
+        ({"own": "0::/a/b", "a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ({"own": "0::/a/b", "a/cpu.max": "200000 100000", "a/b/cpu.max": "300000 100000"}, 2),
+        ({"own": "0::/a/b", "cpu.max": "200000 100000"}, 2),
+        ({"own": "0::/../../x", "cpu.max": "200000 100000"}, 2),
+        ({"own": "0::/", "cpu.max": "max 100000", "other/cpu.max": "100000 100000"}, None),
+        (
+            {"own": "4:cpuset:/c\n3:cpu,cpuacct:/a", "cpu/a/cpu.cfs_quota_us": "200000"}
+            | {"cpu/a/cpu.cfs_period_us": "100000"},
+            2,
+        ),
     ],
 )
 def test_the_processors_are_those_of_the_mask_and_the_quota(tmp_path, monkeypatch, files, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert cpus.limit(tmp_path) == (expected or 16)
+    assert cpus.limit(tmp_path, tmp_path / "own") == (expected or 16)
 
 
 def damaged(folder):
