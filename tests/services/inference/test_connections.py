@@ -6,6 +6,7 @@ import http.client
 import json
 import select
 import threading
+import time
 
 import pytest
 import requests
@@ -70,6 +71,20 @@ def test_headers_that_drip_are_ended(narrow):
             connection.sendall(b"a")
         else:
             raise AssertionError("a dripping client was heard for 30 seconds")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_upload_that_drips_gives_its_place_to_others(narrow):
+    picture = pictures.plain()
+    with narrow.connect(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n") as dripping:
+        while narrow.metric("predictions_in_flight") == 0:
+            time.sleep(0.05)
+        assert narrow.send(picture).status_code == 503, "this test means nothing if there was a place"
+        for _ in range(4):  # UPLOAD_TIMEOUT is 30 seconds
+            dripping.sendall(b"a")
+            time.sleep(1)
+        assert narrow.send(picture).status_code == 200
+        answer = received(dripping)
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
