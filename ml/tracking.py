@@ -124,12 +124,16 @@ class Tracker:
         self._put(kind="parameters", values={k: str(v) for k, v in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step, with the present time; once each, also where a run is resumed and repeats them."""
+        """Log metrics at a step, with the present time; once each, also where a run is resumed and repeats them.
+
+        What has no step is logged again where it has changed: a run that ended may be resumed for more epochs.
+        """
         values = {re.sub(r"[^\w.\- :/]", "_", name)[:LONGEST_NAME]: value for name, value in values.items()}
-        new = {name: value for name, value in values.items() if [name, step] not in self._said}
+        keys = {name: [name, step] if step else [name, 0, value] for name, value in values.items()}
+        new = {name: value for name, value in values.items() if keys[name] not in self._said}
         if not new:
             return
-        self._said += [[name, step] for name in new]
+        self._said += [keys[name] for name in new]
         self._put(kind="metrics", values=new, step=step, time=int(time.time() * 1000))
 
     def file(self, path: Path, to: str) -> None:
@@ -206,7 +210,10 @@ class Tracker:
             self._keep()
         self.client.log_model_artifacts(self._model_id, str(self.folder / item["path"]))
         self.client.finalize_logged_model(self._model_id, "READY")
-        self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(self._model_id, 0)])
+        outputs = self.client.get_run(self.run_id).outputs
+        # MLflow refuses the same one twice.
+        if not outputs or self._model_id not in [model.model_id for model in outputs.model_outputs]:
+            self.client.log_outputs(self.run_id, [mlflow.entities.LoggedModelOutput(self._model_id, 0)])
 
     def _kept_path(self, path: Path) -> str:
         # Relative where it can be, so that the run's folder may be moved before all is sent.

@@ -193,6 +193,9 @@ def test_ctrl_c_exports_the_best_so_far_and_resume_goes_on(options, mlflow_addre
     run_id = resumed.manifest.training.run_id
     assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 6
     assert [m.step for m in client.get_metric_history(run_id, "train_loss")] == [1, 2, 3, 4, 5, 6]
+    run = client.get_run(run_id)
+    assert run.data.metrics["test_log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
+    assert len(run.outputs.model_outputs) == 1
     # The bundle of the first end is still what it was.
     first_version = client.get_model_version("interrupted", "1")
     assert first_version.tags["bundle_version"] == stopped.manifest.version
