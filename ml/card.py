@@ -43,6 +43,7 @@ from `manifest.json`."""
 def _measured(manifest: Manifest, metrics: Metrics) -> str:
     parity = manifest.parity
     assert parity is not None
+    mirrored = " Each answer is the mean of two, for the picture and its mirror image." if manifest.mirrored else ""
     return f"""## Measured
 
 On {metrics.pictures:,} held-out pictures that the training never saw, with the service's own decoding and this very
@@ -52,7 +53,7 @@ On {metrics.pictures:,} held-out pictures that the training never saw, with the 
 
 {_calibration(metrics)}
 
-The weights are stored as {manifest.precision}. The exported graph differs from PyTorch by at most
+The weights are stored as {manifest.precision}.{mirrored} The exported graph differs from PyTorch by at most
 {parity.max_probability_difference:.1g} in a probability ({parity.pictures} pictures)."""
 
 
@@ -161,6 +162,7 @@ def _again(manifest: Manifest) -> str:
     if manifest.input.size != manifest.training.recipe.get("size", manifest.input.size):
         changed["serve_size"] = manifest.input.size
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
+    flags += " --mirrored" if manifest.mirrored else ""
     named = "".join(f" --exclude {name}" for name in manifest.dataset.lists)
     excluding = named or (" --exclude <the list>" if "excluded" in manifest.dataset.left_out else "")
     return f"""```sh

@@ -35,18 +35,22 @@ class ExportError(UserError):
 class Served(nn.Module):
     """A network with its pre- and post-processing: uint8 pixels in, probabilities out."""
 
-    def __init__(self, network: nn.Module, temperature: float = 1.0, distance: Distance | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, temperature: float = 1.0, distance: Distance | None = None, mirrored: bool = False
+    ) -> None:
         """Wrap a copy of a network.
 
         Args:
             network: Takes normalised ``(n, 3, size, size)``, gives logits ``(n, classes)``.
             temperature: What logits are divided by before the softmax (Guo et al. 2017).
             distance: Measures how unlike a picture is to those learned from; None to leave that out.
+            mirrored: Ask about each picture and its mirror image, and answer the mean of both; twice the work.
         """
         super().__init__()
         self.network = copy.deepcopy(network) if distance is None else Features(network)
         self.temperature = temperature
         self.distance = distance
+        self.mirrored = mirrored
 
     def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Classify uint8 RGB pictures ``(n, size, size, 3)``.
@@ -54,13 +58,20 @@ class Served(nn.Module):
         Returns:
             Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
         """
+        pictures = normalise(pixels)
+        if self.mirrored:
+            pictures = torch.cat([pictures, pictures.flip(3)])
         if self.distance is None:
-            return self._probabilities(self.network(normalise(pixels)))
-        logits, features = self.network(normalise(pixels))
-        return self._probabilities(logits), self.distance(features)
+            return self._probabilities(self.network(pictures))
+        logits, features = self.network(pictures)
+        return self._probabilities(logits), self._mean(self.distance(features))
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        return (logits / self.temperature).softmax(1)
+        return (self._mean(logits) / self.temperature).softmax(1)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Of the two that belong to one picture."""
+        return values.unflatten(0, (2, -1)).mean(0) if self.mirrored else values
 
 
 def export(
@@ -107,6 +118,7 @@ def export(
         metrics=None,
         reference=None,
         precision=precision,
+        mirrored=served.mirrored,
     )
     parity = check_parity(Bundle(manifest, model), served, pixels)
     return Bundle(manifest.model_copy(update={"parity": parity}), model)

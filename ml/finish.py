@@ -40,11 +40,13 @@ class Extras:
 
     Attributes:
         precision: Of the exported weights.
+        mirrored: Whether the exported network looks at each picture's mirror image as well.
         acceptance: Photos as people send them, in the data set's classes; empty for none.
         neither: Files of pictures that show none of the classes, by kind.
     """
 
     precision: Precision = "fp32"
+    mirrored: bool = False
     acceptance: tuple[Picture, ...] = ()
     neither: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
@@ -96,8 +98,12 @@ def finish(
     network.cpu().eval()
     familiar, validation = shown.familiar, shown.validation
     features = Features(network)
-    temperature = fit_temperature(_outputs(features, validation)[0], validation.labels)
-    served = Served(network, temperature, Distance(_outputs(features, familiar)[1], familiar.labels))
+    logits, _ = _outputs(features, validation)
+    if extras.mirrored:
+        logits = (logits + _outputs(features, validation, mirrored=True)[0]) / 2
+    temperature = fit_temperature(logits, validation.labels)
+    distance = Distance(_outputs(features, familiar)[1], familiar.labels)
+    served = Served(network, temperature, distance, extras.mirrored)
     bundle = export.export(
         served,
         list(data.classes),
@@ -123,7 +129,7 @@ def finish(
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
     write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
-    _save_model(Served(network, temperature), shown.size, folder / "model")
+    _save_model(Served(network, temperature, mirrored=extras.mirrored), shown.size, folder / "model")
     single = {name: value for name, value in measured.model_dump().items() if isinstance(value, int | float)}
     values = single | {f"recall_{name}": value for name, value in measured.recall.items()}
     tracker.metrics({f"test_{name}": value for name, value in values.items()})
@@ -156,10 +162,11 @@ def _limits(bundle: Bundle, validation: Pixels) -> bundles.Uncertainty:
 
 
 @torch.inference_mode()
-def _outputs(features: Features, pictures: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and features of all pictures."""
+def _outputs(features: Features, pictures: Pixels, mirrored: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and features of all pictures, or of their mirror images."""
     batches = plain_batches(pictures, EVALUATION_BATCH, torch.device("cpu"))
-    logits, seen = zip(*(features(batch) for batch, _ in batches), strict=True)
+    outputs = (features(batch.flip(3) if mirrored else batch) for batch, _ in batches)
+    logits, seen = zip(*outputs, strict=True)
     return torch.cat(logits), torch.cat(seen)
 
 

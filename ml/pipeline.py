@@ -65,7 +65,8 @@ def _help(options: argparse.Namespace, device: torch.device) -> int:
 def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device) -> int:
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
-    extras = Extras(options.precision, _acceptance(options.acceptance, data), neither.read(options.neither))
+    photos, others = _acceptance(options.acceptance, data), neither.read(options.neither)
+    extras = Extras(options.precision, options.mirrored, photos, others)
     champion = options.champion or registry.SERVED
     served = registry.served_bundle(champion, data)
     folder = _folder(options, data)

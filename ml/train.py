@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     add = group.add_argument
     text = "of the exported weights [%(default)s]"
     add("--precision", choices=get_args(Precision), default=recipe.PRECISION, help=text)
+    text = "let the exported network look at each picture's mirror image as well, and answer the mean: twice the work"
+    add("--mirrored", action="store_true", help=text)
     text = "side of the pictures that the exported network takes, pixels [as --size]"
     add("--serve-size", type=recipe.side_in_pixels, metavar="PIXELS", help=text)
     add("--acceptance", type=Path, metavar="FOLDER", help="photos as people send them, by class, to measure on too")

@@ -164,6 +164,7 @@ class Manifest(_Section):
     metrics: Metrics | None = Field(description="none until the bundle was evaluated")
     reference: Reference | None = Field(description="none until the bundle was evaluated")
     precision: Precision = Field(default="fp32", description="of the weights in model.onnx")
+    mirrored: bool = Field(default=False, description="the graph looks at each picture's mirror image as well")
     uncertainty: Uncertainty | None = Field(
         default=None, description="none: the service does not say when it is unsure"
     )

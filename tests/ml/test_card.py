@@ -59,6 +59,8 @@ def test_the_card_says_how_to_train_it_again(tmp_path):
     assert 'make train DATA=<the pictures> ARGS="--architecture resnet18_slim --train-size 96"\n' in text
     smaller = card(tmp_path, training=training, precision="int8")
     assert "--train-size 96 --precision int8 --serve-size 32" in smaller
+    twice = card(tmp_path, training=training, precision="fp16", mirrored=True)
+    assert "--mirrored" in twice.split("make train")[1] and "mirror image" in twice and "mirror" not in text
     assert "--exclude" not in text
     assert "make train" not in card(tmp_path)
 

@@ -63,6 +63,19 @@ def test_any_number_of_pictures_gets_the_networks_answers(pictures, bundle, netw
     np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
 
 
+def test_a_mirrored_graph_answers_the_mean_for_a_picture_and_its_mirror_image(network, photos, distance):
+    bundle = exported(Served(network, 1.7, distance, mirrored=True), photos)
+    assert bundle.manifest.mirrored
+    with torch.inference_mode():
+        left, right = (normalise(torch.from_numpy(p.copy())) for p in (photos[:7], photos[:7, :, ::-1]))
+        expected = ((network(left) + network(right)) / 2 / 1.7).softmax(1).numpy()
+        distances = [distance(Features(network)(pictures)[1]) for pictures in (left, right)]
+    probabilities, measured = Predictor(bundle).measure(photos[:7])
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+    np.testing.assert_allclose(measured, (distances[0] + distances[1]) / 2, rtol=1e-3)
+    np.testing.assert_allclose(Predictor(bundle).predict(photos[:7, :, ::-1]), expected, atol=1e-4)
+
+
 def test_the_manifest_describes_the_graph(bundle):
     manifest = bundle.manifest
     assert manifest.classes == CLASSES and manifest.name == "colours"
