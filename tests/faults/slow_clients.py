@@ -1,28 +1,19 @@
-"""Clients that hold still, drip, stop half-way or send too much, and what healthy ones notice of them.
-
-``python -m tests.faults.slow_clients`` measures, in turns, the latency of healthy clients without and with them.
-"""
+"""Clients that hold still, drip, stop half-way or send too much, and a healthy one among them."""
 
 import contextlib
 import http.client
 import itertools
 import socket
-import statistics
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from tests import bundles, pictures
-from tests.services.inference.serving import Service, service
+from tests.services.inference.serving import Service
 
 IDLE = 1000
 SLOW = 8  # of each kind
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 OVERSIZE = 30 * 2**20
-TURNS, SECONDS = 5, 6.0
 
 
 @contextlib.contextmanager
@@ -95,28 +86,3 @@ def latencies(port: int, seconds: float, picture: bytes) -> list[float]:
             raise RuntimeError(f"a healthy client got {response.status}")
     connection.close()
     return found
-
-
-def main() -> int:
-    """Print the p99 of healthy clients without and with the others, in milliseconds, and their ratio."""
-    picture = pictures.noise(size=(450, 374))
-    found: dict[str, list[float]] = {"without": [], "with": []}
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = bundles.write(Path(folder) / "model")
-        with service(Path(folder), MODEL_DIR=bundle, THREADS=50) as running:
-            running.wait_for_workers()
-            latencies(running.port, 2, picture)
-            for _ in range(TURNS):
-                found["without"] += latencies(running.port, SECONDS, picture)
-                with misbehaving(running):
-                    found["with"] += latencies(running.port, SECONDS, picture)
-    p99 = {name: statistics.quantiles(values, n=100)[98] * 1000 for name, values in found.items()}
-    sys.stdout.write(
-        f"p99 of healthy clients: {p99['without']:.1f} ms, among {IDLE} idle and {4 * SLOW} slow ones "
-        f"{p99['with']:.1f} ms: × {p99['with'] / p99['without']:.2f}\n"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
