@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tests.services.inference.serving import Service
 
 IDLE = 1000
-SLOW = 8  # of each kind
+SLOW = 4  # of each kind; together no more than a worker has places
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 OVERSIZE = 30 * 2**20
 

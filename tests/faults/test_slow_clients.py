@@ -20,8 +20,8 @@ def test_healthy_clients_are_answered_among_a_thousand_that_are_not(bundle, tmp_
         with misbehaving(running):
             found = latencies(running.port, 8, pictures.plain())
             assert len(found) > 100 and max(found) < 5, "the slow ones hold the healthy ones up"
-            assert running.metric("request_count_total", status="408") >= 8
-            assert running.metric("request_count_total", status="400") >= 8
+            assert running.metric("request_count_total", status="408") >= 4
+            assert running.metric("request_count_total", status="400") >= 4
             assert running.metric("request_count_total", status="413") >= 1
         assert len(latencies(running.port, 1, pictures.plain())) > 20
         assert not running.lines_at("ERROR")
