@@ -49,7 +49,8 @@ class Desk:
         self.nodes.write_text("{}")
         self.environment = servers.environment() | PATIENCE
         self.environment |= {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(self.temporary)}
-        self.environment |= {"REAL_KUBECTL": KUBECTL, "NODE": str(self.nodes), "HOME": str(folder)}
+        # kubectl ends long before it pays to collect garbage.
+        self.environment |= {"GOGC": "off", "REAL_KUBECTL": KUBECTL, "NODE": str(self.nodes), "HOME": str(folder)}
         self.environment |= {"KUBECONFIG": str(self.kubeconfig(folder / "kubeconfig", address))}
 
     @staticmethod
