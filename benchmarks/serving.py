@@ -123,11 +123,21 @@ def untrained(architecture: str, size: int, jpeg: bytes) -> None:
     print(row(architecture, size, bundle_of(served, recipe, size, "fp32", noise), "", jpeg), flush=True)
 
 
+def shipped(folder: Path, jpeg: bytes) -> None:
+    """Print the line of a bundle, with the accuracy that its manifest names."""
+    bundle = bundles.load(folder)
+    manifest = bundle.manifest
+    name = manifest.training.architecture + (", mirrored" if manifest.mirrored else "")
+    right = f"{manifest.metrics.accuracy:.2%} (test)" if manifest.metrics else ""
+    print(row(name, manifest.input.size, bundle, right, jpeg), flush=True)
+
+
 def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=main.__doc__)
     add = parser.add_argument
     add("--run", type=Path, action="append", default=[], metavar="FOLDER", help="a trained network; may be repeated")
+    add("--bundle", type=Path, action="append", default=[], metavar="FOLDER", help="to time; may be repeated")
     add("--sizes", nargs="+", type=int, default=[112, 128, 144, 160], help="at which to try them, pixels")
     add("--data", type=Path, help="pictures to measure the trained networks on")
     add("--also", nargs="*", default=[SLIM, LITE], choices=ARCHITECTURES, metavar="NAME", help="untrained, at 128 px")
@@ -143,6 +153,8 @@ def main() -> None:
     untrained("mobilenet_v3_small", 224, jpeg)
     for architecture in options.also:
         untrained(architecture, 128, jpeg)
+    for folder in options.bundle:
+        shipped(folder, jpeg)
     if options.run:
         data = collect(options.data, options.exclude)
         for run in options.run:
