@@ -1,6 +1,6 @@
 """The way of the common tutorial: the whole picture decoded with Pillow, torchvision's transforms, eager PyTorch.
 
-The architecture and the size are the served bundle's. The weights are not trained: speed does not depend on them.
+The architecture, the size, and whether the mirror image is looked at too, are the served bundle's. The weights are not trained: speed does not depend on them.
 """
 
 import io
@@ -26,6 +26,7 @@ class Eager:
         """
         torch.set_num_threads(1)
         manifest = bundle.load(Path(os.environ.get("MODEL_DIR", "models/champion"))).manifest
+        self._mirrored = manifest.mirrored
         self._classes, size = manifest.classes, manifest.input.size
         self._network = build(manifest.training.architecture, len(self._classes)).eval()
         self._transform = v2.Compose(
@@ -41,5 +42,8 @@ class Eager:
     def probabilities(self, picture: bytes) -> dict[str, float]:
         """Classify an encoded picture: a number for each class."""
         image = Image.open(io.BytesIO(picture)).convert("RGB")
-        row = self._network(self._transform(image)[None]).softmax(1)[0]
+        pictures = self._transform(image)[None]
+        if self._mirrored:
+            pictures = torch.cat([pictures, pictures.flip(3)])
+        row = self._network(pictures).mean(0).softmax(0)
         return dict(zip(self._classes, row.tolist(), strict=True))
