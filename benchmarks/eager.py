@@ -1,6 +1,7 @@
 """The way of the common tutorial: the whole picture decoded with Pillow, torchvision's transforms, eager PyTorch.
 
-The architecture, the size, and whether the mirror image is looked at too, are the served bundle's. The weights are not trained: speed does not depend on them.
+The architecture, the size, and whether the mirror image is looked at too, are the served bundle's. The weights are not
+trained: speed does not depend on them.
 """
 
 import io
