@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from ml import loop
 from ml.fit import fit
 from ml.loop import FitError
 from ml.model import build
@@ -58,11 +60,12 @@ with distributed.processes(device):
 """
 
 
-def launch(processes: int, folder: Path, *command: str) -> str:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def launch(folder: Path, *command: str) -> str:
+    """Run a command in two processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     env = os.environ | {"PYTHONPATH": str(servers.ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    python = [sys.executable, *torchrun] if processes > 1 else [sys.executable]
-    done = subprocess.run([*python, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=200)
+    command = (sys.executable, *torchrun, *command)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -71,13 +74,18 @@ def launch(processes: int, folder: Path, *command: str) -> str:
 def histories(colours_folder, tmp_path_factory):
     """The epochs of one process, and of each of two, with the folder of the two."""
     folder = tmp_path_factory.mktemp("distributed")
-    (folder / "script.py").write_text(TRAIN)
-    found = {}
-    for processes in (1, 2):
-        launch(processes, folder, "script.py", str(colours_folder), str(folder / str(processes)))
-        found[processes] = [
-            json.loads((folder / str(processes) / f"{rank}.json").read_text()) for rank in range(processes)
-        ]
+    script = folder / "script.py"
+    script.write_text(TRAIN)
+    # In this process, where PyTorch is imported already.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "mixed_precision", loop.mixed_precision)  # put back at the end
+        patch.setattr(sys, "argv", [str(script), str(colours_folder), str(folder / "1")])
+        runpy.run_path(str(script), run_name="__main__")
+    launch(folder, "script.py", str(colours_folder), str(folder / "2"))
+    found = {
+        processes: [json.loads((folder / str(processes) / f"{rank}.json").read_text()) for rank in range(processes)]
+        for processes in (1, 2)
+    }
     return found, folder / "2"
 
 
@@ -101,7 +109,7 @@ def test_the_whole_command_logs_one_run_and_learns_as_one_process_does(mlflow_ad
     data = draw(tmp_path / "twice", COLOURS, 70)
     options = ["--architecture", "resnet18_slim", "--size", "32", "--batch", "16", "--epochs", "2", "--device", "cpu"]
     places = ["--data", str(data), "--out", "run", "--cache", "cache", "--champion", "served"]
-    out = launch(2, tmp_path, "-m", "ml.train", *options, *places, "--tracking-uri", mlflow_address)
+    out = launch(tmp_path, "-m", "ml.train", *options, *places, "--tracking-uri", mlflow_address)
     assert len(re.findall(r"Training ended: all epochs done", out)) == 1
     assert (tmp_path / "run" / "bundle" / "model.onnx").exists()
     client = MlflowClient(mlflow_address)
