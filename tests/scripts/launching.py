@@ -17,7 +17,7 @@ LAUNCHER = [sys.executable, "-m", "scripts.up"]
 def environment(folder: Path, **settings: object) -> dict[str, str]:
     """Free ports and a state folder; ``settings`` replace and add."""
     ports = dict(zip(("PORT", "MLFLOW_PORT", "PROMETHEUS_PORT"), map(str, servers.free_ports(3)), strict=True))
-    own = ports | {"STATE_DIR": str(folder / "state"), "MODEL_DIR": str(folder / "bundle"), "WORKERS": "2"}
+    own = ports | {"STATE_DIR": str(folder / "state"), "MODEL_DIR": str(folder / "bundle"), "WORKERS": "1"}
     return servers.environment() | own | {name: str(value) for name, value in settings.items()}
 
 

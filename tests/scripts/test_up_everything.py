@@ -22,7 +22,7 @@ from tests.scripts.launching import environment, launched
 def test_everything_comes_up_stays_up_and_goes_down(tmp_path):
     """One long test, because the start of the real parts is what takes the time."""
     bundles.write(tmp_path / "bundle", name="colours", version="1")
-    env = environment(tmp_path, MONITOR_INTERVAL=2)
+    env = environment(tmp_path, MONITOR_INTERVAL=6, WORKERS=2)
     service, mlflow = (f"http://127.0.0.1:{env[name]}" for name in ("PORT", "MLFLOW_PORT"))
     with launched(tmp_path, env) as up:
         up.wait_for("Ctrl-C stops everything.")
