@@ -21,10 +21,14 @@ def register(app: Flask) -> None:
     app.after_request(_finish)
 
 
+def sane(given: str = "") -> str:
+    """Give the client's request id, or one of our own if that is none to be repeated."""
+    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 def _start() -> None:
     g.started = time.perf_counter()
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    g.request_id = sane(request.headers.get(HEADER, ""))
     g.seen = {}
 
 

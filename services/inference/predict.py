@@ -16,9 +16,10 @@ from services.inference.answers import Answer, problem
 from services.inference.image import PictureError, decode
 from services.inference.model import Model
 from services.inference.predictor import Predictor
-from services.inference.problems import FULL, Problem, picture_problem
+from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, Problem, picture_problem
 from services.inference.settings import Settings
 
+ENDPOINT = "/predict"
 DECIMALS = 6
 HAND_OVER_SECONDS = 0.5
 
@@ -57,6 +58,13 @@ class Places:
         # Workers are as many as processors: two computing threads in one would take the other's.
         self.computing = threading.Lock()
 
+    def refuse(self) -> bool:
+        """Whether a request is refused that asks now; ``one`` still has the last word on those that are not."""
+        if self._places.acquire(blocking=False):
+            self._places.release()
+            return False
+        return not uploads.deadlines.hurry()
+
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
         """Take a place for the block.
@@ -66,7 +74,7 @@ class Places:
         """
         if not (self._places.acquire(blocking=False) or self._take_from_the_slow()):
             metrics.shed.inc()
-            raise Problem(FULL, "All places are taken. Send the request again in a second.", retry_after=1)
+            raise Problem(FULL, FULL_DETAIL, retry_after=FULL_SECONDS)
         try:
             with metrics.in_flight.track_inprogress():
                 yield
@@ -82,7 +90,9 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
     """Add the route, for one model and its limits."""
     places = Places(settings.max_in_flight)
 
-    @app.post("/predict", summary="Classify pictures", responses=RESPONSES, openapi_extensions={"requestBody": BODY})
+    app.extensions[ENDPOINT] = places
+
+    @app.post(ENDPOINT, summary="Classify pictures", responses=RESPONSES, openapi_extensions={"requestBody": BODY})
     def predict() -> dict[str, Any]:
         """All or nothing: if one of several pictures cannot be read, the answer is a problem that names its index."""
         predictor = model.require()

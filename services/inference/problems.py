@@ -38,6 +38,8 @@ FULL = Kind(503, "full", "Too many predictions at once")
 NO_MODEL = Kind(503, "no-model", "No model is loaded")
 DRAINING = Kind(503, "draining", "This service is about to stop")
 
+FULL_DETAIL = "All places are taken. Send the request again in a second."
+FULL_SECONDS = 1
 DETAILS = {
     404: "There is nothing at this address. The routes are listed at /docs.",
     405: "This address does not take this method. The Allow header lists those it takes.",

@@ -7,9 +7,9 @@ from typing import Any
 
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, ParseException, UnsupportedTransferCoding
 
-from services.inference import metrics, problems
+from services.inference import logs, metrics, problems
 from services.inference.headers import HEADERS
-from services.inference.problems import INTERNAL, Kind
+from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, INTERNAL, Kind
 
 MAX_REASON = 200  # characters; it quotes what the client sent
 REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request took too long")
@@ -40,16 +40,41 @@ def answer(request: Any, error: Exception) -> bytes:
     request_id = uuid.uuid4().hex
     method = getattr(request, "method", None)
     method = method if method in metrics.METHODS else metrics.OTHER.upper()
-    metrics.requests.labels(metrics.OTHER, method, kind.status).inc()
-    line = {"request_id": request_id, "method": method, "endpoint": metrics.OTHER, "status": kind.status}
+    _record(kind, metrics.OTHER, method, request_id)
+    return _response(kind, _detail(kind, error, request_id), request_id)
+
+
+def full(request: Any, endpoint: str) -> bytes:
+    """Log and count a request for which there is no place, and write its answer; before its body is read.
+
+    Args:
+        request: gunicorn's.
+        endpoint: What it asks for, as the app calls it.
+
+    Returns:
+        A whole HTTP response that closes the connection.
+    """
+    request_id = next((logs.sane(value) for name, value in request.headers if name == logs.HEADER.upper()), logs.sane())
+    metrics.shed.inc()
+    _record(FULL, endpoint, request.method, request_id)
+    return _response(FULL, FULL_DETAIL, request_id, f"Retry-After: {FULL_SECONDS}\r\n")
+
+
+def _record(kind: Kind, endpoint: str, method: str, request_id: str) -> None:
+    metrics.requests.labels(endpoint, method, kind.status).inc()
+    line = {"request_id": request_id, "method": method, "endpoint": endpoint, "status": kind.status}
     log.log(logging.ERROR if kind is INTERNAL else logging.INFO, "request", extra=line, exc_info=kind is INTERNAL)
-    body = problems.document(kind, _detail(kind, error, request_id), request_id).encode()
+
+
+def _response(kind: Kind, detail: str, request_id: str, more: str = "") -> bytes:
+    body = problems.document(kind, detail, request_id).encode()
     head = (
         f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
         f"Content-Type: {problems.MEDIA_TYPE}\r\n"
         f"Content-Length: {len(body)}\r\n"
-        f"X-Request-ID: {request_id}\r\n"
+        f"{logs.HEADER}: {request_id}\r\n"
         "Connection: close\r\n"
+        f"{more}"
     )
     return "".join((head, *(f"{name}: {value}\r\n" for name, value in HEADERS.items()), "\r\n")).encode() + body
 

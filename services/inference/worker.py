@@ -28,6 +28,7 @@ LEAVE_SECONDS = 2.0
 STAY = 2  # milliseconds
 CHUNK = 8192
 BODY_CHUNK = 65536
+PREDICT = "/predict"
 
 
 class Log(Logger):
@@ -86,10 +87,22 @@ class Worker(ThreadWorker):
         """Answer a request; on the way out, so that the client connects anew, to another instance."""
         if self._stop_by is not None or self._settings.draining:
             req.force_close()
+        if self._is_full(req):
+            from services.inference import refusals  # not at the top, as below
+
+            conn.sock.sendall(refusals.full(req, PREDICT))
+            return False
         if isinstance(req.body.reader, LengthReader):
             req.body = WholeBody(req.body.reader)
             conn.parser.unreader.mxchunk = BODY_CHUNK
         return super().handle_request(req, conn)
+
+    def _is_full(self, req: Any) -> bool:
+        """Whether this is one prediction too many: most of its cost would be in the app, which would refuse it too."""
+        if req.path != PREDICT or req.method != "POST":
+            return False
+        places = self.wsgi.extensions.get(PREDICT)
+        return places is not None and places.refuse()
 
     def handle(self, conn: TConn) -> object:
         """Go on with a connection that has something to read.
@@ -176,8 +189,9 @@ def _has_head(conn: TConn) -> bool:
 def _leave(conn: TConn) -> object:
     """Wait, in the poller, for the client to close: closed too early, it may lose the answer."""
     try:
-        if conn.sock.recv(CHUNK, socket.MSG_DONTWAIT) and time.monotonic() < conn.leave_by:
-            return _DEFER
+        while conn.sock.recv(BODY_CHUNK, socket.MSG_DONTWAIT):
+            if time.monotonic() > conn.leave_by:
+                break
         conn.sock.shutdown(socket.SHUT_RD)  # or gunicorn's main loop would wait for its end
     except BlockingIOError:
         return _DEFER

@@ -61,7 +61,7 @@ def test_a_broken_picture(shared, name):
 
 def test_one_bad_picture_of_several_is_named(shared):
     assert_problem(shared.predict(RED_PICTURE, RED_PICTURE, b"text"), 415, index=2)
-    assert_problem(shared.predict(pictures.png_header(10**5, 10**5), RED_PICTURE), 422, "100000 × 100000", index=0)
+    assert_problem(shared.predict(pictures.png_header(10**4, 10**4), RED_PICTURE), 422, "10000 × 10000", index=0)
     assert_problem(shared.predict(RED_PICTURE, b""), 400, "empty", index=1)
 
 
@@ -144,6 +144,22 @@ def test_full_is_said_before_the_body_is_read_and_the_rest_goes_on(small):
     assert small.metric("requests_shed_total") == before + 2
     _until(lambda: small.metric("predictions_in_flight") == 0)
     assert small.predict(RED_PICTURE).status_code == 200
+
+
+def test_what_is_refused_before_the_app_is_answered_counted_and_logged_as_by_the_app(small):
+    before = small.metric("request_count_total", endpoint="/predict", method="POST", status="503")
+    with connect(small, len(RED_PICTURE), RED_PICTURE[:100]):
+        _until(lambda: small.metric("predictions_in_flight") == 1)
+        mine = small.predict(RED_PICTURE, headers={"X-Request-ID": "mine-1"})
+        other = small.predict(RED_PICTURE, headers={"X-Request-ID": "<script>"})
+    assert_problem(mine, 503, "again")
+    assert mine.headers["X-Request-ID"] == "mine-1"
+    assert assert_problem(other, 503)["request_id"] != "<script>"
+    assert mine.headers["Content-Security-Policy"] == small.get("/health").headers["Content-Security-Policy"]
+    line = small.line("mine-1")
+    assert (line["method"], line["endpoint"], line["status"]) == ("POST", "/predict", 503)
+    assert small.metric("request_count_total", endpoint="/predict", method="POST", status="503") == before + 2
+    _until(lambda: small.metric("predictions_in_flight") == 0)
 
 
 def test_a_client_that_falls_silent_loses_its_place(small):
