@@ -1,5 +1,6 @@
 """From an HTTP request to the bytes of the pictures in it."""
 
+import contextlib
 import io
 import re
 from typing import IO, cast
@@ -121,7 +122,8 @@ def drain(response: Response) -> Response:
 
     def discard() -> None:
         left = DRAIN_BYTES
-        with deadlines.limit(connection, DRAIN_SECONDS):
+        # Of an upload that breaks off, or is not what it says, nothing more needs to be known.
+        with contextlib.suppress(Exception), deadlines.limit(connection, DRAIN_SECONDS):
             while left > 0 and (data := stream.read(65536)):
                 left -= len(data)
 
