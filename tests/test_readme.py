@@ -104,7 +104,10 @@ def test_every_module_that_is_run_exists() -> None:
 
 
 def test_the_routes_and_statuses_are_what_the_service_describes(tmp_path: Path) -> None:
-    with service(tmp_path, MODEL_DIR=bundles.write(tmp_path / "bundle")) as running:
+    keys = tmp_path / "keys"
+    keys.write_text("someone:a-key-of-the-tests\n")
+    settings = {"MODEL_DIR": bundles.write(tmp_path / "bundle"), "API_KEYS_FILE": keys, "RATE_LIMIT": "60/minute"}
+    with service(tmp_path, **settings) as running:
         described = running.get("/openapi.json").json()["paths"]
     shown = set(re.findall(r"^\| `(?:GET|POST) (/\S*)`", README, re.MULTILINE))
     assert shown == set(described) - {"/openapi.json"}
