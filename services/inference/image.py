@@ -111,12 +111,14 @@ def _broken(error: Exception) -> BrokenPictureError:
 def _pixels(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
     # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost; never below twice the target, so
     # that the resize below still sees more detail than it keeps.
-    image.draft(None, (2 * size, 2 * size))
+    scaled = image.draft(None, (2 * size, 2 * size))
+    # Its last row and column may stand for a part of a pixel, and would be stretched to a whole one.
+    width, height = scaled[1][2:] if scaled else image.size
     # Before its EXIF is read: that of a PNG may stand behind its pixels, whose errors are not to be swallowed with it.
     image.load()
     orientation = _orientation(image)
     image = _resizable(image)
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(image.size, resize))
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(width, height, resize))
     # After the resize: on the small square, colours and turning cost nothing, and a square stays one.
     image = _rgb(image)
     if orientation in TRANSPOSE:
@@ -130,8 +132,7 @@ def _orientation(image: Image.Image) -> int | None:
     return None
 
 
-def _box(size: tuple[int, int], resize: Resize) -> tuple[float, float, float, float]:
-    width, height = size
+def _box(width: float, height: float, resize: Resize) -> tuple[float, float, float, float]:
     if resize == "stretch":
         return 0, 0, width, height
     side = min(width, height)

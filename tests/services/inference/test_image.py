@@ -88,6 +88,15 @@ def test_a_large_jpeg_decoded_at_reduced_scale_looks_like_the_whole():
     assert np.abs(decode(pictures.encode(image, "JPEG", quality=95), SIZE, "stretch") - whole).max() <= 4
 
 
+def test_a_jpeg_at_reduced_scale_is_not_stretched_by_its_last_half_filled_pixels():
+    side = 8 * 2 * SIZE + 1  # an eighth of it ends with a column, and a row, that stands for one pixel of eight
+    waves = 128 + 100 * np.sin(np.arange(side) * 2 * np.pi / 128)
+    image = pictures.Image.fromarray(np.add.outer(waves / 2, waves / 2).round().astype(np.uint8)).convert("RGB")
+    whole = decode(pictures.encode(image, "BMP"), SIZE, "stretch").astype(int)
+    scaled = decode(pictures.encode(image, "JPEG", quality=95), SIZE, "stretch")
+    assert np.abs(scaled - whole).max() <= 8
+
+
 @pytest.mark.parametrize("name", pictures.NOT_PICTURES)
 def test_what_is_no_accepted_picture_is_unsupported(name):
     with pytest.raises(UnsupportedPictureError, match="JPEG, PNG, WEBP, GIF, BMP"):
