@@ -1,6 +1,5 @@
 """From a trained network to a bundle: one ONNX graph from uint8 pixels to probabilities, checked."""
 
-import copy
 import hashlib
 import io
 import json
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ml.absorb import absorb, border
 from ml.errors import UserError
 from ml.familiarity import Distance
 from ml.features import Features
-from ml.model import normalise
 from ml.precision import to_fp16, to_int8
 from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Precision, Training
 from services.inference.image import Resize
@@ -47,7 +46,8 @@ class Served(nn.Module):
             mirrored: Ask about each picture and its mirror image, and answer the mean of both; twice the work.
         """
         super().__init__()
-        self.network = copy.deepcopy(network) if distance is None else Features(network)
+        absorbed, self.border = absorb(network)
+        self.network = absorbed if distance is None else Features(absorbed)
         self.temperature = temperature
         self.distance = distance
         self.mirrored = mirrored
@@ -58,7 +58,7 @@ class Served(nn.Module):
         Returns:
             Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
         """
-        pictures = normalise(pixels)
+        pictures = border(pixels.permute(0, 3, 1, 2).to(torch.float32), self.border)
         if self.mirrored:
             pictures = torch.cat([pictures, pictures.flip(3)])
         if self.distance is None:
