@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import re
 import warnings
 from typing import Literal
@@ -15,6 +16,7 @@ from services.inference import jpeg
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM", re.DOTALL)
 MAX_PIXELS = 64_000_000
+DETAIL = 1.25  # times the target's side
 
 Resize = Literal["stretch", "center-crop"]
 
@@ -109,9 +111,10 @@ def _broken(error: Exception) -> BrokenPictureError:
 
 
 def _pixels(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
-    # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost; never below twice the target, so
-    # that the resize below still sees more detail than it keeps.
-    scaled = image.draft(None, (2 * size, 2 * size))
+    # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost; never so small that the resize below would not
+    # see more detail than it keeps.
+    least = math.ceil(DETAIL * size)
+    scaled = image.draft(None, (least, least))
     # Its last row and column may stand for a part of a pixel, and would be stretched to a whole one.
     width, height = scaled[1][2:] if scaled else image.size
     # Before its EXIF is read: that of a PNG may stand behind its pixels, whose errors are not to be swallowed with it.
