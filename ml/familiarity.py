@@ -12,8 +12,8 @@ RIDGE = 1e-2
 # Shares of known pictures that are flagged, for one reason and the other: together well below one in a hundred, so that
 # it is no more than that on other pictures either. Most go to the distance, since it is what tells noise and
 # landscapes, which the confidence hardly does.
-DOUBTFUL = 0.002
-UNFAMILIAR = 0.004
+DOUBTFUL = 0.0015
+UNFAMILIAR = 0.003
 
 
 class Distance(nn.Module):
