@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from services.inference import metrics, uploads
 from services.inference.answers import Answer, problem
+from services.inference.batching import Batcher
 from services.inference.image import PictureError, decode
 from services.inference.model import Model
 from services.inference.predictor import Predictor
@@ -50,13 +51,11 @@ RESPONSES: dict[str | int | HTTPStatus, Any] = {
 
 
 class Places:
-    """How many predictions a worker takes on, and that it computes one at a time."""
+    """How many predictions a worker takes on."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._places = threading.BoundedSemaphore(limit)
-        # Workers are as many as processors: two computing threads in one would take the other's.
-        self.computing = threading.Lock()
 
     def refuse(self) -> bool:
         """Whether a request is refused that asks now; ``one`` still has the last word on those that are not."""
@@ -89,7 +88,10 @@ class Places:
 def register(app: OpenAPI, model: Model, settings: Settings) -> None:
     """Add the route, for one model and its limits."""
     places = Places(settings.max_in_flight)
-
+    batcher = Batcher(
+        lambda pictures: _decode(pictures, model.require(), settings.max_pixels),
+        lambda pixels: model.require().answer(pixels),
+    )
     app.extensions[ENDPOINT] = places
 
     @app.post(ENDPOINT, summary="Classify pictures", responses=RESPONSES, openapi_extensions={"requestBody": BODY})
@@ -100,9 +102,7 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
         with places.one():
             pictures = uploads.pictures(settings)
             g.seen["pictures"] = len(pictures)
-            with places.computing:
-                pixels = _decode(pictures, predictor, settings.max_pixels)
-                rows, uncertain = predictor.answer(pixels)
+            rows, uncertain = batcher.answer(pictures)
         flags = [None] * len(rows) if uncertain is None else uncertain.tolist()
         return _answer(predictor, rows, flags)
 
