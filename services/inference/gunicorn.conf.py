@@ -1,6 +1,7 @@
 """How gunicorn runs the service. What may be changed are the settings (settings.py), checked here at the start."""  # noqa: N999
 
 import ctypes
+import gc
 import importlib
 import os
 import shutil
@@ -84,6 +85,12 @@ def on_starting(server: Any) -> None:
 def on_reload(server: Any) -> None:
     """Take the bundle that is in the folder now, if it can be served."""
     held.renew(_settings.model_dir)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Keep the garbage collector away from what workers share: its marks would make each copy all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(server: Any, worker: Any) -> None:
