@@ -129,8 +129,7 @@ def main() -> None:
     """Compare this service with others, and write a table and a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
-    add("--most", type=int, default=200, metavar="N", help="of the photos [%(default)s]")
+    photos.argument(parser)
     add("--rounds", type=int, default=5, metavar="N", help="[%(default)s]")
     add("--seconds", type=float, default=8, help="of each measurement [%(default)s]")
     add("--warm-up", type=float, default=2, metavar="SECONDS", help="[%(default)s]")
@@ -142,10 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds, options.warm_up, options.overload, options.most = 1, 2, 0.5, 5, 20
-    try:
-        pictures = photos.read(options.photos, options.most)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    pictures = photos.chosen(parser, options)
     stop_when_told()
     where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:

@@ -19,10 +19,9 @@ CONNECTIONS = 8
 SLICE = 1.0  # seconds
 
 
-def mixed(source: Path | None) -> Sequence[bytes]:
+def mixed(usual: Sequence[bytes]) -> Sequence[bytes]:
     """Photos as they are, and some of them in other sizes, evenly among them."""
-    usual = photos.read(source)
-    some = usual[:LARGER]
+    some, usual = usual[:LARGER], list(usual)
     others = [picture for megapixels in MEGAPIXELS for picture in photos.enlarge(some, megapixels)]
     step = max(1, len(usual) // len(others))
     for number, picture in enumerate(others):
@@ -34,12 +33,12 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
+    photos.argument(parser)
     add("--workers", type=int, default=2, metavar="N", help="[%(default)s]")
     add("--requests", type=int, default=50_000, metavar="N", help="[%(default)s]")
     add("--every", type=int, default=5_000, metavar="N", help="a line of the table [%(default)s]")
     options = parser.parse_args()
-    pictures = mixed(options.photos)
+    pictures = mixed(photos.chosen(parser, options))
     requests = [payload.request([picture], multipart=number % 2 == 0) for number, picture in enumerate(pictures)]
     print("| requests | memory of all processes, MB | since the first line |")
     print("| --- | --- | --- |")

@@ -139,8 +139,7 @@ def main() -> None:
     """Measure how the cost of serving grows, and write tables and plots."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
-    add("--most", type=int, default=200, metavar="N", help="of the photos [%(default)s]")
+    photos.argument(parser)
     add("--seconds", type=float, default=4, help="of each measurement [%(default)s]")
     add("--warm-up", type=float, default=2, metavar="SECONDS", help="[%(default)s]")
     add("--workers", type=int, default=cpus.limit(), metavar="N", help="processes of the service [%(default)s]")
@@ -149,10 +148,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.warm_up, options.most = 1, 0.5, 20
-    try:
-        pictures = photos.read(options.photos, options.most)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    pictures = photos.chosen(parser, options)
     stop_when_told()
     where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,6 @@ import selectors
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import payload, photos
@@ -150,8 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=main.__doc__)
     add = parser.add_argument
     add("url", help="such as http://127.0.0.1:8000/predict")
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
-    add("--most", type=int, default=200, metavar="N", help="of the photos [%(default)s]")
+    photos.argument(parser)
     add("--connections", type=int, metavar="N", help=f"at the same time [8; with --rate at most {MOST_CONNECTIONS}]")
     add("--rate", type=float, metavar="R", help="requests per second, whatever comes back [as many as are answered]")
     add("--seconds", type=float, default=10, help="[%(default)s]")
@@ -160,10 +158,7 @@ def main() -> None:
     add("--pictures", type=int, default=1, metavar="N", help="in each request; above 1 in a form [%(default)s]")
     add("--header", action="append", default=[], help="one more, such as 'Authorization: Bearer …'; may be repeated")
     options = parser.parse_args()
-    try:
-        pictures = photos.read(options.photos, options.most)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    pictures = photos.chosen(parser, options)
     path = urlsplit(options.url).path or "/predict"
     multipart = options.multipart or options.pictures > 1
     requests = payload.requests(pictures, options.pictures, path=path, multipart=multipart, headers=options.header)

@@ -1,5 +1,6 @@
 """The pictures that the benchmarks send: real ones of a folder or zip, or else drawn ones."""
 
+import argparse
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -13,9 +14,24 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 USUAL = (450, 374)  # pixels
 QUALITY = 90
 FEWEST = 32
+MOST = 200
 
 
-def read(source: Path | None, most: int = 200) -> list[bytes]:
+def argument(parser: argparse.ArgumentParser) -> None:
+    """Let a person say which pictures a benchmark sends; ``chosen`` reads them."""
+    parser.add_argument("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
+    parser.add_argument("--most", type=int, default=MOST, metavar="N", help="of the photos [%(default)s]")
+
+
+def chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[bytes]:
+    """Read the pictures of ``argument``; ends the program with a sentence where there are none."""
+    try:
+        return read(options.photos, options.most)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        parser.error(f"--photos {options.photos}: {error}" if isinstance(error, zipfile.BadZipFile) else str(error))
+
+
+def read(source: Path | None, most: int = MOST) -> list[bytes]:
     """Read encoded pictures, evenly spread over all that are there.
 
     Args:

@@ -158,12 +158,12 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
+    photos.argument(parser)
     add("--connections", type=int, default=1, metavar="N", help="at the same time [%(default)s]")
     add("--seconds", type=float, default=5, help="for each column in each round [%(default)s]")
     add("--rounds", type=int, default=3, help="of which the medians are shown [%(default)s]")
     options = parser.parse_args()
-    pictures = photos.read(options.photos)
+    pictures = photos.chosen(parser, options)
     forms = {"raw body": payload.requests(pictures), "multipart": payload.requests(pictures, multipart=True)}
     columns: dict[str, list[dict[str, float]]] = {"in a loop": [], **{form: [] for form in forms}}
     for _ in range(options.rounds):

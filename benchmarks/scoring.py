@@ -114,13 +114,13 @@ def main() -> None:
     """Measure, and write a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to score [drawn pictures]")
+    photos.argument(parser)
     add("--count", type=int, default=10_000, metavar="N", help="files in the folder, and a tenth [%(default)s]")
     add("--seconds", type=float, default=10, help="of the loop in each round [%(default)s]")
     add("--rounds", type=int, default=5, help="of which the medians are shown [%(default)s]")
     add("--out", type=Path, default=REPORT, help="where the table goes [%(default)s]")
     options = parser.parse_args()
-    pictures = photos.read(options.photos)
+    pictures = photos.chosen(parser, options)
     counts = options.count // 10, options.count
     limits, runs, few = [], [], []
     with tempfile.TemporaryDirectory() as temporary:

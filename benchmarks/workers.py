@@ -57,13 +57,13 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description=main.__doc__)
     add = parser.add_argument
-    add("--photos", type=Path, metavar="FOLDER|ZIP", help="what to send [drawn pictures]")
+    photos.argument(parser)
     add("--processes", type=int, nargs="+", default=[1, 2, 3, 4], metavar="N")
     add("--threads", type=int, nargs="+", default=[10, 20, 40], metavar="N", help="in each process")
     add("--seconds", type=float, default=5, help="for each figure in each round [%(default)s]")
     add("--rounds", type=int, default=3, help="of which the medians are shown [%(default)s]")
     options = parser.parse_args()
-    requests = payload.requests(photos.read(options.photos))
+    requests = payload.requests(photos.chosen(parser, options))
     found: dict[tuple[int, int], list[Measured]] = defaultdict(list)
     for _ in range(options.rounds):
         for processes, threads in itertools.product(options.processes, options.threads):

@@ -1,11 +1,10 @@
 """Where to compute, and in which precision."""
 
-import contextlib
 import platform
-from pathlib import Path
 
 import torch
 
+from ml import processor
 from ml.errors import UserError
 
 DEVICES = ("cuda", "mps", "cpu")
@@ -43,13 +42,5 @@ def describe_machine(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{_processor()}, {torch.get_num_threads()} threads"
+        name = f"{processor.name()}, {torch.get_num_threads()} threads"
     return f"{name}, {platform.system()}, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open() as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
