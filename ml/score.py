@@ -22,7 +22,7 @@ from ml.scores import Done, Scores, encode, text
 from services.inference import bundle as bundles
 from services.inference import cpus
 from services.inference.bundle import Bundle, BundleError
-from services.inference.predict import classification
+from services.inference.classification import classification
 from services.inference.predictor import Predictor
 from services.inference.settings import Settings
 

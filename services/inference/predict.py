@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.inference import metrics, uploads
 from services.inference.answers import Answer, problem
 from services.inference.batching import Batcher
+from services.inference.classification import classification
 from services.inference.image import PictureError, decode
 from services.inference.model import Model
 from services.inference.predictor import Predictor
@@ -21,7 +22,6 @@ from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, Problem
 from services.inference.settings import Settings
 
 ENDPOINT = "/predict"
-DECIMALS = 6
 HAND_OVER_SECONDS = 0.5
 
 BINARY = {"type": "string", "format": "binary"}
@@ -131,14 +131,3 @@ def _answer(predictor: Predictor, rows: NDArray[np.float32], flags: list[bool | 
         return {"predictions": classified, "model": model}
     g.seen["label"] = classified[0]["label"]
     return {**classified[0], "model": model}
-
-
-def classification(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
-    """Name the numbers of one picture; rounded, they still add up to 1."""
-    exact = row.tolist()
-    whole = sum(exact)
-    rounded = [round(one / whole, DECIMALS) for one in exact]
-    top = rounded.index(max(rounded))
-    rounded[top] = round(rounded[top] + 1 - sum(rounded), DECIMALS)
-    probabilities = dict(zip(classes, rounded, strict=True))
-    return {"label": classes[top], "confidence": rounded[top], "probabilities": probabilities}
