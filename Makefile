@@ -82,7 +82,7 @@ lock: $(VENV)/full.stamp ## write down the versions and hashes of what goes into
 	    --custom-compile-command 'make lock' services/$$service/requirements.txt \
 	    --output-file services/$$service/requirements.lock || exit; \
 	done
-	@$(BIN)/python -m scripts.licences > docs/licences.md
+	@$(BIN)/python -m scripts.licences
 
 audit: | $(BIN)/python ## look for known vulnerabilities of what goes into the images; asks pypi.org
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^pip-audit==' requirements.txt)"

@@ -66,13 +66,29 @@ def test_both_machines_that_images_are_built_for_have_their_wheels(file):
 
 
 def test_the_page_of_licences_is_what_the_locks_say():
-    assert (ROOT / "docs" / "licences.md").read_text() == licences.page(), "run make lock"
+    page = licences.PAGE.read_text()
+    assert page == licences.page(page), "run make lock"
+
+
+def test_a_newer_release_here_does_not_change_the_page_of_what_is_locked(monkeypatch):
+    page = licences.PAGE.read_text()
+    monkeypatch.setattr(licences, "licence", lambda package: "Another")
+    monkeypatch.setattr(metadata.Distribution, "version", "99.9")
+    assert licences.page(page) == page
+    with pytest.raises(licences.LicenceError, match=r"not installed here: pip install --no-deps \S+==\d"):
+        licences.page()
+
+
+def test_the_page_follows_what_is_installed_as_it_is_locked():
+    page = licences.PAGE.read_text()
+    flask = next(row for row in page.splitlines() if row.startswith("| flask |"))
+    assert licences.page(page.replace(flask, flask.replace("BSD-3-Clause", "Forged"))) == page
 
 
 def test_a_package_that_is_not_free_enough_stops_the_page(monkeypatch):
     monkeypatch.setattr(licences, "NAMED", {})
-    with pytest.raises(licences.LicenceError, match="certifi has the licence Mozilla"):
-        licences.page()
+    with pytest.raises(licences.LicenceError, match=r"certifi \S+ has the licence Mozilla"):
+        licences.page(licences.PAGE.read_text())
 
 
 def scan(folder: Path) -> subprocess.CompletedProcess[str]:
