@@ -70,10 +70,13 @@ def test_the_page_of_licences_is_what_the_locks_say():
     assert page == licences.page(page), "run make lock"
 
 
-def test_a_newer_release_here_does_not_change_the_page_of_what_is_locked(monkeypatch):
+def test_a_newer_release_here_does_not_change_the_page_of_what_is_locked(monkeypatch, tmp_path):
     page = licences.PAGE.read_text()
-    monkeypatch.setattr(licences, "licence", lambda package: "Another")
-    monkeypatch.setattr(metadata.Distribution, "version", "99.9")
+    for one in {one.name for file in locks.FILES for one in locks.read(file)}:
+        newer = tmp_path / f"{one.replace('-', '_')}-99.9.dist-info"
+        newer.mkdir()
+        (newer / "METADATA").write_text(f"Name: {one}\nVersion: 99.9\nLicense-Expression: Another\n")
+    monkeypatch.syspath_prepend(tmp_path)
     assert licences.page(page) == page
     with pytest.raises(licences.LicenceError, match=r"not installed here: pip install --no-deps \S+==\d"):
         licences.page()
