@@ -6,8 +6,6 @@ Prometheus runs the repository's own configuration and rules, with addresses for
 import json
 import math
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +13,7 @@ from functools import partial
 import pytest
 import requests
 
-from tests import bundles, pictures, prometheus, servers
+from tests import bundles, monitor, pictures, prometheus, servers
 from tests.kustomize import dashboards
 from tests.kustomize.prometheus_config import endpoint, names, questions, rules, static
 from tests.pictures import BLUE, GREEN, RED, WHITE
@@ -125,14 +123,7 @@ def check(folder, pod, gateway):
         "SPOOL_DIR": str(folder / "spool"),
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "services.monitor"],
-        cwd=servers.ROOT,
-        env=servers.environment() | settings,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = monitor.run(**settings)
     assert done.returncode == 0, done.stderr
     assert not [note for note in json.loads(done.stdout)["delivery"] if "Pushgateway" in note]
 

@@ -1,14 +1,12 @@
 """MLflow is down, slow, answers 500 and 403, and comes back: every result is there once."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
 from mlflow import MlflowClient
 
-from tests import servers
+from tests import monitor, servers
 from tests.services.inference.serving import service
 from tests.services.monitor import stubs
 
@@ -55,15 +53,7 @@ class Way:
 def check(running, address, spool):
     """One run of the monitor, as a process of its own."""
     settings = {"PREDICT_URL": running.address, "MLFLOW_TRACKING_URI": address, "SPOOL_DIR": str(spool)}
-    settings |= {"MLFLOW_EXPERIMENT_NAME": EXPERIMENT, "TRACKING_TIMEOUT": "3"}
-    found = subprocess.run(
-        [sys.executable, "-m", "services.monitor"],
-        cwd=servers.ROOT,
-        env=servers.environment() | settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    found = monitor.run(**settings, MLFLOW_EXPERIMENT_NAME=EXPERIMENT, TRACKING_TIMEOUT=3)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
 

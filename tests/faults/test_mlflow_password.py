@@ -10,8 +10,8 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from services.monitor import settings as monitor
-from tests import servers
+from services.monitor.settings import Settings
+from tests import monitor, servers
 from tests.services.monitor import stubs
 
 pytestmark = pytest.mark.faults
@@ -55,16 +55,8 @@ def credentials(name, password):
 def check(tmp_path, address, **environment):
     """Run the monitor once against a service that answers; its exit code and its line."""
     with stubs.serving(stubs.always(200, stubs.ANSWER)) as service:
-        done = subprocess.run(
-            [sys.executable, "-m", "services.monitor"],
-            cwd=servers.ROOT,
-            env=servers.environment()
-            | {"PREDICT_URL": service, "MLFLOW_TRACKING_URI": address, "SPOOL_DIR": str(tmp_path / "spool")}
-            | environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        settings = {"PREDICT_URL": service, "MLFLOW_TRACKING_URI": address, "SPOOL_DIR": tmp_path / "spool"}
+        done = monitor.run(**settings, **environment)
     assert ADMIN[1] not in done.stdout + done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -89,7 +81,7 @@ def test_the_monitor_keeps_its_result_until_the_password_is_right(guarded, tmp_p
     for name, value in credentials(*ADMIN).items():
         monkeypatch.setenv(name, value)
     client = MlflowClient(guarded)
-    experiment = client.get_experiment_by_name(monitor.Settings().mlflow_experiment_name)
+    experiment = client.get_experiment_by_name(Settings().mlflow_experiment_name)
     assert len(client.search_runs([experiment.experiment_id])) == 2, "the one that waited, and the new one"
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests import bundles, pictures, servers
+from tests import bundles, monitor, pictures, servers
 from tests.services.inference.serving import service
 
 COLOURS = {"red": pictures.RED, "green": pictures.GREEN, "blue": pictures.BLUE}
@@ -121,10 +121,7 @@ def test_the_monitor_reads_them_and_the_service_knows_them(folder, bundle, tmp_p
         running.wait_for_workers(1)
         settings = {"PREDICT_URL": running.address, "LABELLED_IMAGES": str(mounted), "TRACKING_TIMEOUT": "1"}
         settings |= {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}", "SPOOL_DIR": str(tmp_path / "s")}
-        command = [sys.executable, "-m", "services.monitor"]
-        done = subprocess.run(
-            command, cwd=servers.ROOT, env=servers.environment() | settings, capture_output=True, text=True, timeout=60
-        )
+        done = monitor.run(**settings)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads(done.stdout)["metrics"]
     assert metrics["post_deploy_pictures"] == 18

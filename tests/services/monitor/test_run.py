@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from services.monitor.settings import Settings
-from tests import bundles, servers
+from tests import bundles, monitor, servers
 from tests.prometheus import pushgateway
 
 
@@ -51,15 +51,8 @@ def labelled(tmp_path):
     return folder
 
 
-def monitor(tmp_path, *arguments, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "services.monitor", *arguments],
-        cwd=servers.ROOT,
-        env=servers.environment() | {"SPOOL_DIR": str(tmp_path / "spool")} | {k: str(v) for k, v in settings.items()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def run(tmp_path, *arguments, **settings):
+    return monitor.run(*arguments, **{"SPOOL_DIR": tmp_path / "spool", **settings})
 
 
 def test_accuracy_of_the_real_service_is_read_back_from_mlflow(tmp_path, service, mlflow_address, labelled):
@@ -70,28 +63,28 @@ def test_accuracy_of_the_real_service_is_read_back_from_mlflow(tmp_path, service
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "LABELLED_IMAGES": labelled,
     }
-    done = monitor(tmp_path, **settings)
+    done = run(tmp_path, **settings)
     assert (done.returncode, done.stderr) == (0, "")
     line = json.loads(done.stdout)
     assert line["delivery"] == []
-    strict = monitor(tmp_path, **settings, MIN_ACCURACY=0.9)
+    strict = run(tmp_path, **settings, MIN_ACCURACY=0.9)
     assert strict.returncode == 1
     client = MlflowClient(mlflow_address)
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], order_by=["start_time"])
-    assert [run.data.tags["healthy"] for run in found] == ["true", "false"]
-    for run in found:
-        assert run.data.params == {"model_name": "colours", "model_version": "3"}
-        metrics = run.data.metrics
+    assert [one.data.tags["healthy"] for one in found] == ["true", "false"]
+    for one in found:
+        assert one.data.params == {"model_name": "colours", "model_version": "3"}
+        metrics = one.data.metrics
         assert metrics["post_deploy_accuracy"] == pytest.approx(5 / 6)
         assert metrics["post_deploy_recall_red"] == 1
         assert metrics["post_deploy_recall_blue"] == pytest.approx(2 / 3)
         assert metrics["post_deploy_failures"] == 0
         assert metrics["post_deploy_latency_p95_ms"] > 0
-    assert {run.data.tags["result_id"] for run in found} >= {line["result_id"]}
+    assert {one.data.tags["result_id"] for one in found} >= {line["result_id"]}
 
 
 def test_the_real_service_answers_the_drawn_picture(tmp_path, service, mlflow_address):
-    done = monitor(tmp_path, PREDICT_URL=service, MLFLOW_TRACKING_URI=mlflow_address)
+    done = run(tmp_path, PREDICT_URL=service, MLFLOW_TRACKING_URI=mlflow_address)
     assert done.returncode == 0
     assert json.loads(done.stdout)["metrics"]["post_deploy_predict_success"] == 1
     client = MlflowClient(mlflow_address)
@@ -101,19 +94,19 @@ def test_the_real_service_answers_the_drawn_picture(tmp_path, service, mlflow_ad
 def test_mlflow_and_the_pushgateway_get_their_result_without_each_other(tmp_path, service, mlflow_address):
     nowhere = f"http://127.0.0.1:{servers.free_port()}"
     experiment = {"MLFLOW_EXPERIMENT_NAME": uuid.uuid4().hex, "PREDICT_URL": service}
-    done = monitor(tmp_path, **experiment, MLFLOW_TRACKING_URI=mlflow_address, PUSHGATEWAY_URL=nowhere)
+    done = run(tmp_path, **experiment, MLFLOW_TRACKING_URI=mlflow_address, PUSHGATEWAY_URL=nowhere)
     (note,) = json.loads(done.stdout)["delivery"]
     assert done.returncode == 0 and f"Pushgateway at {nowhere} cannot be reached" in note
     client = MlflowClient(mlflow_address)
     assert client.get_experiment_by_name(experiment["MLFLOW_EXPERIMENT_NAME"])
     with pushgateway(tmp_path) as address:
-        done = monitor(tmp_path, **experiment, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=address)
+        done = run(tmp_path, **experiment, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=address)
         assert done.returncode == 0 and "1 result(s) wait" in json.loads(done.stdout)["delivery"][1]
         # Not even a result that is lost to MLflow is lost to the alerts.
         (tmp_path / "file").write_text("")
         lost = {"MLFLOW_TRACKING_URI": nowhere, "SPOOL_DIR": tmp_path / "file" / "spool", "PREDICT_URL": nowhere}
         before = requests.get(f"{address}/metrics", timeout=10).text
-        assert monitor(tmp_path, **lost, PUSHGATEWAY_URL=address).returncode == 3
+        assert run(tmp_path, **lost, PUSHGATEWAY_URL=address).returncode == 3
         after = requests.get(f"{address}/metrics", timeout=10).text
     healthy = 'post_deploy_healthy{instance="",job="post-deploy-accuracy"}'
     assert f"{healthy} 1\n" in before and f"{healthy} 0\n" in after
@@ -128,8 +121,8 @@ def test_a_service_that_wants_a_key_gets_it_and_nobody_reads_it(tmp_path):
     bundles.write(tmp_path / "bundle", name="colours", version="3")
     offline = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}", "NETRC": tmp_path / "netrc"}
     with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys"), WORKERS="1") as address:
-        without = monitor(tmp_path, PREDICT_URL=address, **offline)
-        done = monitor(tmp_path, PREDICT_URL=address, PREDICT_API_KEY_FILE=tmp_path / "key", **offline)
+        without = run(tmp_path, PREDICT_URL=address, **offline)
+        done = run(tmp_path, PREDICT_URL=address, PREDICT_API_KEY_FILE=tmp_path / "key", **offline)
     assert (without.returncode, "HTTP 401: Send an API key" in without.stdout) == (1, True)
     assert done.returncode == 0, done.stdout
     assert key not in done.stdout + done.stderr + (tmp_path / "gunicorn.log").read_text()
@@ -139,7 +132,7 @@ def test_a_service_that_wants_a_key_gets_it_and_nobody_reads_it(tmp_path):
 def test_a_key_file_that_holds_no_key_is_named_and_not_quoted(tmp_path, text, words):
     if text is not None:
         (tmp_path / "key").write_text(text)
-    done = monitor(tmp_path, PREDICT_API_KEY_FILE=tmp_path / "key")
+    done = run(tmp_path, PREDICT_API_KEY_FILE=tmp_path / "key")
     assert done.returncode == 2
     assert done.stderr.startswith(f"PREDICT_API_KEY_FILE='{tmp_path}/key': ")
     assert words in done.stderr and "two keys" not in done.stderr
@@ -147,17 +140,17 @@ def test_a_key_file_that_holds_no_key_is_named_and_not_quoted(tmp_path, text, wo
 
 def test_passwords_in_addresses_are_not_written(tmp_path):
     nowhere = f"http://user:hush@127.0.0.1:{servers.free_port()}"  # pragma: allowlist secret
-    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=nowhere)
+    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=nowhere)
     assert "hush" not in done.stdout + done.stderr
     assert done.stdout.count(nowhere.replace("user:hush", "***")) >= 4
     assert not [path for path in (tmp_path / "spool").iterdir() if "hush" in path.read_text()]
-    wrong = monitor(tmp_path, PUSHGATEWAY_URL="user:hush@127.0.0.1:9091")
+    wrong = run(tmp_path, PUSHGATEWAY_URL="user:hush@127.0.0.1:9091")
     assert wrong.returncode == 2 and wrong.stderr.startswith("PUSHGATEWAY_URL='***@127.0.0.1:9091': ")
 
 
 def test_everything_down_is_unhealthy_and_kept(tmp_path):
     nowhere = f"http://127.0.0.1:{servers.free_port()}"
-    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere)
+    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere)
     assert (done.returncode, done.stderr) == (1, "")
     line = json.loads(done.stdout)
     (kept,) = (tmp_path / "spool").glob("*.json")
@@ -167,7 +160,7 @@ def test_everything_down_is_unhealthy_and_kept(tmp_path):
 def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
     (tmp_path / "file").write_text("")
     nowhere = f"http://127.0.0.1:{servers.free_port()}"
-    done = monitor(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, SPOOL_DIR=tmp_path / "file" / "spool")
+    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, SPOOL_DIR=tmp_path / "file" / "spool")
     assert done.returncode == 3
     line = json.loads(done.stdout)
     assert line["metrics"]["post_deploy_predict_success"] == 0
@@ -193,14 +186,14 @@ def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_meaning(tmp_path, name, value):
-    done = monitor(tmp_path, **{name: value})
+    done = run(tmp_path, **{name: value})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"{name}='{value}': ")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_help_names_every_setting_and_exit_code(tmp_path):
-    text = monitor(tmp_path, "--help").stdout
+    text = run(tmp_path, "--help").stdout
     assert all(name.upper() in text for name in Settings.model_fields)
     assert "post-deploy-monitoring" in text and "3  the result could neither" in text
 
