@@ -71,13 +71,13 @@ def temperature(network: nn.Module, pixels: NDArray[np.uint8], labels: torch.Ten
     return fit_temperature(torch.cat(batches), labels)
 
 
-def bundle_of(served: Served, recipe: Recipe, size: int, precision: Precision, pixels: NDArray[np.uint8]) -> Bundle:
+def bundle_of(served: Served, recipe: Recipe, precision: Precision, pixels: NDArray[np.uint8]) -> Bundle:
     """Export in a precision, to measure and throw away."""
     training = bundles.Training(
         run_id=None, git_commit=None, architecture=recipe.architecture, initial_weights="", epochs=0, seed=0
     )
     data = bundles.Dataset(name="", source=None, synthetic=False, fingerprint="", counts={}, left_out={})
-    return export(served, ["0", "1"], size, recipe.resize, "", training, data, pixels, precision)
+    return export(served, ["0", "1"], recipe.resize, "", training, data, pixels, precision)
 
 
 def accuracy(bundle: Bundle, pixels: NDArray[np.uint8], pictures: Sequence[Picture]) -> float:
@@ -107,10 +107,10 @@ def trained(run: Path, sizes: Sequence[int], data: Dataset, jpeg: bytes) -> None
     labels = torch.tensor([p.label for p in validation])
     for size in sizes:
         seen, held_out = squares(validation, size, recipe), squares(test, size, recipe)
-        served = Served(network, temperature(network, seen, labels))
+        served = Served(network, size, temperature(network, seen, labels))
         some = seen[:: max(1, len(seen) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES]
         for precision in PRECISIONS:
-            bundle = bundle_of(served, recipe, size, precision, some)
+            bundle = bundle_of(served, recipe, precision, some)
             right = f"{accuracy(bundle, seen, validation):.2%} / {accuracy(bundle, held_out, test):.2%}"
             print(row(recipe.architecture, size, bundle, right, jpeg), flush=True)
 
@@ -119,8 +119,8 @@ def untrained(architecture: str, size: int, jpeg: bytes) -> None:
     """Print the line of a network that has learned nothing: its time does not depend on that."""
     recipe = Recipe(architecture=architecture)
     noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    served = Served(build(architecture, 2).eval())
-    print(row(architecture, size, bundle_of(served, recipe, size, "fp32", noise), "", jpeg), flush=True)
+    served = Served(build(architecture, 2).eval(), size)
+    print(row(architecture, size, bundle_of(served, recipe, "fp32", noise), "", jpeg), flush=True)
 
 
 def shipped(folder: Path, jpeg: bytes) -> None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ml.absorb import absorb, border
 from ml.errors import UserError
 from ml.familiarity import Distance
 from ml.features import Features
 from ml.precision import to_fp16, to_int8
+from ml.stem import with_stem
 from services.inference.bundle import Bundle, Dataset, Input, Manifest, Parity, Precision, Training
 from services.inference.image import Resize
 from services.inference.predictor import CLASSES_KEY, DISTANCE_NAME, INPUT_NAME, OUTPUT_NAME, Predictor
@@ -35,19 +35,25 @@ class Served(nn.Module):
     """A network with its pre- and post-processing: uint8 pixels in, probabilities out."""
 
     def __init__(
-        self, network: nn.Module, temperature: float = 1.0, distance: Distance | None = None, mirrored: bool = False
+        self,
+        network: nn.Module,
+        size: int,
+        temperature: float = 1.0,
+        distance: Distance | None = None,
+        mirrored: bool = False,
     ) -> None:
         """Wrap a copy of a network.
 
         Args:
             network: Takes normalised ``(n, 3, size, size)``, gives logits ``(n, classes)``.
+            size: Side of the pictures, pixels.
             temperature: What logits are divided by before the softmax (Guo et al. 2017).
             distance: Measures how unlike a picture is to those learned from; None to leave that out.
             mirrored: Ask about each picture and its mirror image, and answer the mean of both; twice the work.
         """
         super().__init__()
-        absorbed, self.border = absorb(network)
-        self.network = absorbed if distance is None else Features(absorbed)
+        self.stem, self.network = with_stem(network if distance is None else Features(network), size, mirrored)
+        self.size = size
         self.temperature = temperature
         self.distance = distance
         self.mirrored = mirrored
@@ -58,12 +64,10 @@ class Served(nn.Module):
         Returns:
             Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
         """
-        pictures = border(pixels.permute(0, 3, 1, 2).to(torch.float32), self.border)
-        if self.mirrored:
-            pictures = torch.cat([pictures, pictures.flip(3)])
+        values = self.stem(pixels)
         if self.distance is None:
-            return self._probabilities(self.network(pictures))
-        logits, features = self.network(pictures)
+            return self._probabilities(self.network(values))
+        logits, features = self.network(values)
         return self._probabilities(logits), self._mean(self.distance(features))
 
     def _probabilities(self, logits: Tensor) -> Tensor:
@@ -71,13 +75,12 @@ class Served(nn.Module):
 
     def _mean(self, values: Tensor) -> Tensor:
         """Of the two that belong to one picture."""
-        return values.unflatten(0, (2, -1)).mean(0) if self.mirrored else values
+        return values.unflatten(0, (-1, 2)).mean(1) if self.mirrored else values
 
 
 def export(
     served: Served,
     classes: list[str],
-    size: int,
     resize: Resize,
     name: str,
     training: Training,
@@ -90,7 +93,6 @@ def export(
     Args:
         served: On the CPU.
         classes: Names in output order.
-        size: Side of the pictures, pixels.
         resize: How a picture becomes a square.
         name: Of the model.
         training: For the manifest.
@@ -101,7 +103,7 @@ def export(
     Raises:
         ExportError: The graph answers differently from the network.
     """
-    model = serialise(in_precision(to_onnx(served, size), precision, pixels), classes)
+    model = serialise(in_precision(to_onnx(served), precision, pixels), classes)
     sha256 = hashlib.sha256(model).hexdigest()
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -110,7 +112,7 @@ def export(
         version=f"{now:%Y%m%d}-{sha256[:8]}",
         created=now.isoformat(timespec="seconds"),
         classes=classes,
-        input=Input(size=size, resize=resize),
+        input=Input(size=served.size, resize=resize),
         model_sha256=sha256,
         training=training,
         dataset=dataset,
@@ -124,14 +126,13 @@ def export(
     return Bundle(manifest.model_copy(update={"parity": parity}), model)
 
 
-def to_onnx(served: Served, size: int) -> onnx.ModelProto:
+def to_onnx(served: Served) -> onnx.ModelProto:
     """Export to an ONNX graph that takes any number of pictures.
 
     Args:
         served: On the CPU, in evaluation mode.
-        size: Side of the pictures, pixels.
     """
-    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    example = torch.zeros((2, served.size, served.size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         # The exporter warns of its own deprecated internals.
         warnings.simplefilter("ignore")

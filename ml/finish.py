@@ -103,11 +103,10 @@ def finish(
         logits = (logits + _outputs(features, validation, mirrored=True)[0]) / 2
     temperature = fit_temperature(logits, validation.labels)
     distance = Distance(_outputs(features, familiar)[1], familiar.labels)
-    served = Served(network, temperature, distance, extras.mirrored)
+    served = Served(network, shown.size, temperature, distance, extras.mirrored)
     bundle = export.export(
         served,
         list(data.classes),
-        shown.size,
         recipe.resize,
         data.name,
         training.model_copy(update={"epochs": len(fitted.history), "hours": fitted.hours}),
@@ -129,7 +128,7 @@ def finish(
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
     write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
-    _save_model(Served(network, temperature, mirrored=extras.mirrored), shown.size, folder / "model")
+    _save_model(Served(network, shown.size, temperature, mirrored=extras.mirrored), folder / "model")
     single = {name: value for name, value in measured.model_dump().items() if isinstance(value, int | float)}
     values = single | {f"recall_{name}": value for name, value in measured.recall.items()}
     tracker.metrics({f"test_{name}": value for name, value in values.items()})
@@ -176,11 +175,11 @@ def _some_of_each_class(pictures: Pixels, most: int) -> np.ndarray:
     return np.array(pictures.pixels[chosen])
 
 
-def _save_model(served: Served, size: int, folder: Path) -> None:
+def _save_model(served: Served, folder: Path) -> None:
     # A resumed run has one already, and mlflow writes over nothing.
     shutil.rmtree(folder, ignore_errors=True)
     # Two pictures: mlflow exports with this example, and a batch of one would be exported as a fixed size.
-    example = np.zeros((2, size, size, 3), dtype=np.uint8)
+    example = np.zeros((2, served.size, served.size, 3), dtype=np.uint8)
     with torch.inference_mode():
         answer = served(torch.from_numpy(example)).numpy()
     with warnings.catch_warnings():

@@ -15,9 +15,11 @@ from ml.export import ExportError, Served, check_parity
 from ml.familiarity import Distance
 from ml.features import Features
 from ml.model import SLIM, build, normalise
+from ml.precision import LEAST_FOR_MATRICES
 from services.inference import bundle as bundles
 from services.inference.bundle import Bundle, BundleError
 from services.inference.predictor import Predictor
+from tests.ml.bordered import bordered
 from tests.servers import ROOT
 
 CLASSES = ["blue", "grün", "red"]
@@ -45,31 +47,33 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle(network, photos) -> Bundle:
-    return exported(Served(network, 1.7), photos)
+    return exported(Served(network, SIZE, 1.7), photos)
 
 
 def exported(served, photos, **more) -> Bundle:
-    return export.export(served, CLASSES, SIZE, "center-crop", "colours", TRAINING, DATASET, photos, **more)
+    return export.export(served, CLASSES, "center-crop", "colours", TRAINING, DATASET, photos, **more)
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 7, 20])
 def test_any_number_of_pictures_gets_the_networks_answers(pictures, bundle, network, photos):
     with torch.inference_mode():
-        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-        inputs = ((torch.from_numpy(photos[:pictures]) / 255 - mean) / std).permute(0, 3, 1, 2)
-        expected = (network(inputs) / 1.7).softmax(1).numpy()
+        unpadded, inputs = bordered(network, torch.from_numpy(photos[:pictures]))
+        expected = (unpadded(inputs) / 1.7).softmax(1).numpy()
     answers = Predictor(bundle).predict(photos[:pictures])
     np.testing.assert_allclose(answers, expected, atol=1e-4)
     np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
 
 
 def test_a_mirrored_graph_answers_the_mean_for_a_picture_and_its_mirror_image(network, photos, distance):
-    bundle = exported(Served(network, 1.7, distance, mirrored=True), photos)
+    bundle = exported(Served(network, SIZE, 1.7, distance, mirrored=True), photos)
     assert bundle.manifest.mirrored
     with torch.inference_mode():
-        left, right = (normalise(torch.from_numpy(p.copy())) for p in (photos[:7], photos[:7, :, ::-1]))
-        expected = ((network(left) + network(right)) / 2 / 1.7).softmax(1).numpy()
-        distances = [distance(Features(network)(pictures)[1]) for pictures in (left, right)]
+        seen = Features(network)
+        unpadded, left = bordered(seen, torch.from_numpy(photos[:7]))
+        _, right = bordered(seen, torch.from_numpy(photos[:7, :, ::-1].copy()))
+        answers = [unpadded(pictures) for pictures in (left, right)]
+        expected = (sum(logits for logits, _ in answers) / 2 / 1.7).softmax(1).numpy()
+        distances = [distance(features) for _, features in answers]
     probabilities, measured = Predictor(bundle).measure(photos[:7])
     np.testing.assert_allclose(probabilities, expected, atol=1e-4)
     np.testing.assert_allclose(measured, (distances[0] + distances[1]) / 2, rtol=1e-3)
@@ -103,10 +107,10 @@ def test_the_service_refuses_the_graph_under_other_classes(bundle):
 
 
 def test_a_graph_that_answers_differently_is_refused(bundle, network, photos):
-    served = Served(network, 1.7)
+    served = Served(network, SIZE, 1.7)
     assert check_parity(bundle, served, photos).max_probability_difference <= 1e-3
     with pytest.raises(ExportError, match=r"differs from PyTorch by 0\.\d+ in a probability, more than 0\.001"):
-        check_parity(bundle, Served(network, 1.0), photos)
+        check_parity(bundle, Served(network, SIZE, 1.0), photos)
 
 
 def test_a_network_that_answers_no_number_is_refused(network, photos):
@@ -114,7 +118,7 @@ def test_a_network_that_answers_no_number_is_refused(network, photos):
     broken.load_state_dict(network.state_dict())
     nn.init.constant_(broken.fc.bias, float("nan"))
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
-        exported(Served(broken.eval()), photos)
+        exported(Served(broken.eval(), SIZE), photos)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +134,7 @@ def distance(network, photos) -> Distance:
 @pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
 def compressed(request, network, photos, distance) -> Bundle:
     """The network with distances, in each precision; pictures over the limit of distance are uncertain."""
-    found = exported(Served(network, 1.7, distance), photos, precision=request.param)
+    found = exported(Served(network, SIZE, 1.7, distance), photos, precision=request.param)
     limits = bundles.Uncertainty(least_confidence=0.0, greatest_distance=1.0, flagged=0.0)
     return replace(found, manifest=found.manifest.model_copy(update={"uncertainty": limits}))
 
@@ -166,3 +170,30 @@ def test_limits_without_a_distance_in_the_graph_are_refused(bundle):
     limits = bundles.Uncertainty(least_confidence=0.5, greatest_distance=1.0, flagged=0.01)
     with pytest.raises(BundleError, match=r"The model gives .* but the manifest describes .*'distance'"):
         Predictor(replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": limits})))
+
+
+@pytest.fixture(scope="module")
+def int8(network, photos) -> onnx.GraphProto:
+    return onnx.load_from_string(exported(Served(network, SIZE, 1.7), photos, precision="int8").model).graph
+
+
+def test_pixels_reach_the_first_convolution_of_8_bits_as_they_are(int8):
+    makers = {output: node for node in int8.node for output in node.output}
+    convolution = next(node for node in int8.node if node.op_type == "Conv")
+    ways, passed = [convolution.input[0]], set()
+    while ways:
+        if node := makers.get(ways.pop()):
+            passed.add(node.op_type)
+            ways += node.input
+    assert "DequantizeLinear" in passed and not passed & {"Cast", "QuantizeLinear"}
+
+
+def test_only_large_kernels_of_8_bits_have_zero_points(int8):
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in int8.initializer}
+    kernels = [node.input for node in int8.node if node.op_type == "DequantizeLinear" and node.input[0] in values]
+    # The last of each block begins as zeros.
+    kernels = [names for names in kernels if values[names[0]].ndim == 4 and values[names[0]].any()]
+    large = {values[weights][0].size >= LEAST_FOR_MATRICES for weights, *_ in kernels}
+    assert large == {False, True}
+    for weights, _, zero_points in kernels:
+        assert values[zero_points].any() == (values[weights][0].size >= LEAST_FOR_MATRICES), weights

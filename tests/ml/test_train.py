@@ -141,7 +141,8 @@ def test_mlflow_has_the_model_with_its_signature(first, mlflow_address):
     predictor = Predictor(load(folder / "run" / "bundle"))
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     for some in (pictures[:1], pictures):
-        np.testing.assert_allclose(model.predict(some), predictor.predict(some), atol=1e-3)
+        # The bundle has weights of 16 bits, and whole levels of colour around a picture.
+        np.testing.assert_allclose(model.predict(some), predictor.predict(some), atol=2e-3)
 
 
 def test_drawn_pictures_make_a_champion_in_mlflow_but_are_not_served(first, mlflow_address):
