@@ -1,4 +1,4 @@
-"""Requests that wait for the processor are computed in one run of the model; none waits for others to come."""
+"""Requests that wait for a processor are computed in one run of the model; none waits for others to come."""
 
 import threading
 from collections import deque
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.inference.processors import Processors
 
 MOST_PICTURES = 4  # in one run; more hardly cost less each, and the first would wait for the last
 
@@ -17,35 +19,44 @@ Rows = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 class _Request:
     pictures: list[bytes]
     wake: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    batch: "_Batch | None" = None
+    """What its thread has to compute."""
     rows: Rows | None = None
     error: BaseException | None = None
 
-    @property
-    def done(self) -> bool:
-        return self.rows is not None or self.error is not None
+
+@dataclass(frozen=True)
+class _Batch:
+    requests: list[_Request]
+    processor: int | None
 
 
 class Batcher:
-    """Lets one thread at a time compute, for itself and for those that wait.
+    """Lets threads compute, each for itself and for others that wait: one, and more on processors that are idle.
 
-    Workers are as many as processors: two computing threads in one would take another's. A thread that waits sleeps
-    until its answer is there or it is the one to compute, after Hendler et al. 2010, "Flat Combining and the
+    Workers are as many as processors, and two computing threads in one would take another's; but connections stay with
+    their worker, and of those that ask at the moment one worker may have all. A thread that waits sleeps until its
+    answer is there or it is the one to compute, after Hendler et al. 2010, "Flat Combining and the
     Synchronization-Parallelism Tradeoff".
     """
 
     def __init__(
-        self, decode: Callable[[list[bytes]], NDArray[np.uint8]], run: Callable[[NDArray[np.uint8]], Rows]
+        self,
+        decode: Callable[[list[bytes]], NDArray[np.uint8]],
+        run: Callable[[NDArray[np.uint8]], Rows],
+        processors: Processors,
     ) -> None:
-        """Say how to compute.
+        """Say how to compute, and where.
 
         Args:
             decode: Gives the pixels of a request's pictures, shape ``(n, size, size, 3)``; may raise.
             run: Gives for such pixels rows of probabilities and, or None, whether each is uncertain.
+            processors: Those that the workers share.
         """
-        self._decode, self._run = decode, run
+        self._decode, self._run, self._processors = decode, run, processors
         self._lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
-        self._busy = False
+        self._computing = 0
 
     def answer(self, pictures: list[bytes]) -> Rows:
         """Give the rows of one request's pictures.
@@ -56,37 +67,51 @@ class Batcher:
         request = _Request(pictures)
         with self._lock:
             self._waiting.append(request)
-            wait, self._busy = self._busy, True
-        if wait:
-            request.wake.acquire()
-        if not request.done:
-            self._compute()
+            # Where more wait, the other workers have work, too.
+            if not self._computing or len(self._waiting) == 1:
+                self._begin()
+        request.wake.acquire()
+        if request.batch:
+            self._compute(request.batch)
         if request.error:
             raise request.error
         assert request.rows is not None
         return request.rows
 
-    def _compute(self) -> None:
-        """Answer this thread's request, which is the first, and those behind it; then have the next thread do so."""
-        batch = self._take()
+    def _begin(self) -> None:
+        """Have the first that waits compute, if there is a processor or nobody else does; the lock is held."""
+        if not self._waiting:
+            return
+        processor = self._processors.take()
+        if processor is None and self._computing:
+            return
+        self._computing += 1
+        requests = self._take()
+        requests[0].batch = _Batch(requests, processor)
+        requests[0].wake.release()
+
+    def _compute(self, batch: _Batch) -> None:
+        """Answer a batch; then have the next thread compute."""
         try:
-            self._fill(batch)
+            self._fill(batch.requests)
         except BaseException as error:
-            for request in batch:
+            for request in batch.requests:
                 request.error = request.error or error
         finally:
             with self._lock:
-                following = self._waiting[0] if self._waiting else None
-                self._busy = following is not None
-            for request in ([following] if following else []) + batch[1:]:
+                self._computing -= 1
+                if batch.processor is not None:
+                    self._processors.give_back(batch.processor)
+                if not self._computing:  # another thread of this worker goes on, and its processor may do for others
+                    self._begin()
+            for request in batch.requests[1:]:
                 request.wake.release()
 
     def _take(self) -> list[_Request]:
-        with self._lock:
-            batch = [self._waiting.popleft()]
-            room = MOST_PICTURES - len(batch[0].pictures)
-            while self._waiting and (room := room - len(self._waiting[0].pictures)) >= 0:
-                batch.append(self._waiting.popleft())
+        batch = [self._waiting.popleft()]
+        room = MOST_PICTURES - len(batch[0].pictures)
+        while self._waiting and (room := room - len(self._waiting[0].pictures)) >= 0:
+            batch.append(self._waiting.popleft())
         return batch
 
     def _fill(self, batch: list[_Request]) -> None:

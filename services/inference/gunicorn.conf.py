@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from services.inference import held, keys, rate, settings
+from services.inference import held, keys, processors, rate, settings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 LIBRARIES = ("flask_openapi3", "jinja2", "onnxruntime", "pythonjsonlogger.json")
@@ -31,8 +31,10 @@ if _makes_metrics_folder and _maker != str(os.getpid()):
     os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="inference-metrics-")
     os.environ[MADE_VARIABLE] = f"{os.getpid()} {os.environ[METRICS_VARIABLE]}"
 
+# Before the fork: the workers share them.
+processors.shared()
 if _settings.rate_limit:
-    rate.table()  # before the fork: the workers share it
+    rate.table()
 
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) if port]

@@ -11,7 +11,7 @@ from flask import g
 from flask_openapi3.openapi import OpenAPI
 from numpy.typing import NDArray
 
-from services.inference import metrics, uploads
+from services.inference import metrics, processors, uploads
 from services.inference.answers import Answer, problem
 from services.inference.batching import Batcher
 from services.inference.classification import classification
@@ -91,6 +91,7 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
     batcher = Batcher(
         lambda pictures: _decode(pictures, model.require(), settings.max_pixels),
         lambda pixels: model.require().answer(pixels),
+        processors.shared(),
     )
     app.extensions[ENDPOINT] = places
 

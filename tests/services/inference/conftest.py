@@ -1,9 +1,11 @@
-"""One service with two workers that most tests share."""
+"""One service with two workers that most tests share, and processors for those that need some."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
+from services.inference.processors import Processors
 from tests import bundles
 from tests.services.inference.serving import Service, service
 
@@ -20,3 +22,16 @@ def shared(bundle, tmp_path_factory) -> Iterator[Service]:
     with service(tmp_path_factory.mktemp("service"), MODEL_DIR=bundle) as running:
         running.wait_for_workers()
         yield running
+
+
+@pytest.fixture
+def processors():
+    """Make so many processors, whose file is closed at the end."""
+    with contextlib.ExitStack() as files:
+
+        def make(number):
+            made = Processors(number)
+            files.enter_context(made._file)
+            return made
+
+        yield make

@@ -40,9 +40,9 @@ def model():
 
 
 @pytest.fixture
-def ask(model):
+def ask(model, processors):
     """Ask with one request that is being computed while the others come, one after the other; give all futures."""
-    batcher = Batcher(model.decode, model.run)
+    batcher = Batcher(model.decode, model.run, processors(1))
 
     def ask(*requests):
         with concurrent.futures.ThreadPoolExecutor(len(requests) + 1) as pool:
@@ -98,12 +98,35 @@ def test_a_run_that_fails_is_told_to_all_of_it_and_the_next_goes_on(ask):
     assert numbers(after) == [4]
 
 
-def test_a_model_that_does_not_say_whether_it_is_sure(model):
+def test_a_model_that_does_not_say_whether_it_is_sure(model, processors):
     model.go_on.set()
-    batcher = Batcher(model.decode, lambda pixels: (model.run(pixels)[0], None))
+    batcher = Batcher(model.decode, lambda pixels: (model.run(pixels)[0], None), processors(1))
     rows, uncertain = batcher.answer([b"7", b"8"])
     assert rows.tolist() == [[7], [8]]
     assert uncertain is None
+
+
+def test_an_idle_processor_computes_for_those_who_would_wait(model, processors):
+    processors = processors(2)
+    batcher = Batcher(model.decode, model.run, processors)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.answer, [b"1"])
+        assert model.begun.wait(PATIENCE)
+        second = pool.submit(batcher.answer, [b"2"])
+        assert numbers(second) == [2]
+        assert not first.done()
+        model.go_on.set()
+        assert numbers(first) == [1]
+    assert {processors.take(), processors.take()} == {0, 1}
+
+
+def test_a_worker_computes_even_if_others_have_all_processors(model, processors):
+    model.go_on.set()
+    batcher = Batcher(model.decode, model.run, processors(0))
+    rows, _ = batcher.answer([b"3"])
+    assert rows.tolist() == [[3]]
+    rows, _ = batcher.answer([b"4"])
+    assert rows.tolist() == [[4]]
 
 
 def test_many_at_once_over_http_get_their_own_answers(shared):
