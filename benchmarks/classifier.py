@@ -1,7 +1,10 @@
 """A picture's way to an answer without a server around it: the limit, and what the other servers are given to serve."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from services.inference import bundle
 from services.inference.image import decode
@@ -25,7 +28,15 @@ class Classifier:
         Raises:
             PictureError: It is no picture that can be decoded.
         """
+        (answer,) = self.batch([picture])
+        return answer
+
+    def batch(self, pictures: Sequence[bytes]) -> list[dict[str, float]]:
+        """Classify encoded pictures in one run of the model.
+
+        Raises:
+            PictureError: One of them is no picture that can be decoded.
+        """
         manifest = self._predictor.manifest
-        pixels = decode(picture, manifest.input.size, manifest.input.resize)
-        row = self._predictor.predict(pixels[None])[0]
-        return dict(zip(manifest.classes, row.tolist(), strict=True))
+        pixels = np.stack([decode(picture, manifest.input.size, manifest.input.resize) for picture in pictures])
+        return [dict(zip(manifest.classes, row.tolist(), strict=True)) for row in self._predictor.predict(pixels)]

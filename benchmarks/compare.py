@@ -41,7 +41,7 @@ class Plan:
 
     def log(self, server: Server) -> Path:
         """Where a server's output goes."""
-        return self.folder / f"{server.name.partition(' ')[0].strip(',:')}.log"
+        return self.folder / f"{server.name.partition(',')[0]}.log"
 
 
 def rounds(plan: Plan, servers: Sequence[Server], bar: "tqdm[Any]") -> Comparison:

@@ -11,7 +11,7 @@ from benchmarks.drive import Row, spread
 from benchmarks.extremes import Overload, Tail
 from benchmarks.limit import Limit, share
 from benchmarks.phones import Difference
-from benchmarks.servers import BENTOML, FASTAPI, LITSERVE, MULTIPART, OURS, PROTOTYPE, RAW
+from benchmarks.servers import BENTOML, FASTAPI, LITSERVE, LITSERVE_BATCHES, MULTIPART, OURS, PROTOTYPE, RAW
 
 TABLE, PLOT = "comparison.md", "comparison.svg"
 COMMAND = "make bench DATA=<folder or zip of photos>"
@@ -98,7 +98,7 @@ def goals(found: Comparison) -> list[tuple[str, str, str]]:
         ("of the in-process limit, multipart", "65%", f"{found.share(found.row(OURS.name, MULTIPART)):.0%}"),
     ]
     ours = {row.form: row for row in found.rows if row.name == OURS.name}
-    for server, goal in ((FASTAPI, "3 ×"), (LITSERVE, "1.25 ×"), (BENTOML, "1.25 ×")):
+    for server, goal in ((FASTAPI, "3 ×"), (LITSERVE, "1.25 ×"), (LITSERVE_BATCHES, "1.25 ×"), (BENTOML, "1.25 ×")):
         for row in found.rows:
             if row.name == server.name:
                 ratio = _ratio(ours[row.form], row)

@@ -1,8 +1,10 @@
 """The servers that are compared: one folder each, with the app and the versions it runs with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from services.inference.batching import MOST_PICTURES
 
 FOLDER = Path(__file__).parent
 RAW, MULTIPART = "raw body", "multipart"
@@ -45,10 +47,13 @@ FASTAPI = Server(
 LITSERVE = Server(
     "LitServe, ONNX Runtime",
     "benchmarks.servers.litserve.app",
-    ("{port}", "{workers}"),
+    ("{port}", "{workers}", "1"),
     folder="litserve",
     ready="/health",
     forms={MULTIPART: "/predict"},
+)
+LITSERVE_BATCHES = replace(
+    LITSERVE, name="LitServe with batches, ONNX Runtime", arguments=("{port}", "{workers}", str(MOST_PICTURES))
 )
 BENTOML = Server(
     "BentoML, ONNX Runtime",
@@ -63,4 +68,4 @@ PROTOTYPE = Server(
     "gunicorn",
     ("benchmarks.servers.prototype.app:app", "--bind", "127.0.0.1:{port}", "--workers", "{workers}"),
 )
-COMPARED = (OURS, FASTAPI, LITSERVE, BENTOML)
+COMPARED = (OURS, FASTAPI, LITSERVE, LITSERVE_BATCHES, BENTOML)

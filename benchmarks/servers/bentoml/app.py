@@ -9,7 +9,7 @@ from benchmarks.classifier import Classifier
 
 @bentoml.service(workers="cpu_count")
 class Service:
-    """Without batching: on one thread a batch saves a tenth of the model at best, and every request waits for it."""
+    """Without batching: every request would wait for others to come, to save a tenth of its cost at best."""
 
     def __init__(self) -> None:
         self._classifier = Classifier()

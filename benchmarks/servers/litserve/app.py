@@ -28,7 +28,25 @@ class Api(litserve.LitAPI):
         return output
 
 
+class BatchApi(Api):
+    """The same for those that wait, in one run of the model."""
+
+    def batch(self, inputs: list[bytes]) -> list[bytes]:
+        """Leave the pictures as they are: LitServe would make an array of them."""
+        return inputs
+
+    def predict(self, pictures: list[bytes]) -> list[dict[str, float]]:  # type: ignore[override]
+        """Classify them."""
+        return self._classifier.batch(pictures)
+
+    def unbatch(self, output: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Leave the answers as they are, too."""
+        return output
+
+
 if __name__ == "__main__":
-    port, workers = map(int, sys.argv[1:])
-    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=workers)
+    port, workers, pictures = map(int, sys.argv[1:])
+    # Who waits is taken along; nobody waits for others to come.
+    api = Api() if pictures == 1 else BatchApi(max_batch_size=pictures, batch_timeout=0.0)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, generate_client_file=False)
