@@ -188,12 +188,22 @@ def test_pixels_reach_the_first_convolution_of_8_bits_as_they_are(int8):
     assert "DequantizeLinear" in passed and not passed & {"Cast", "QuantizeLinear"}
 
 
-def test_only_large_kernels_of_8_bits_have_zero_points(int8):
+@pytest.fixture(scope="module")
+def kernels(int8) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and zero points."""
     values = {one.name: onnx.numpy_helper.to_array(one) for one in int8.initializer}
-    kernels = [node.input for node in int8.node if node.op_type == "DequantizeLinear" and node.input[0] in values]
+    names = [node.input for node in int8.node if node.op_type == "DequantizeLinear" and node.input[0] in values]
+    return [(values[weights], values[zeros]) for weights, _, zeros in names if values[weights].ndim == 4]
+
+
+def test_only_large_kernels_of_8_bits_have_zero_points(kernels):
     # The last of each block begins as zeros.
-    kernels = [names for names in kernels if values[names[0]].ndim == 4 and values[names[0]].any()]
-    large = {values[weights][0].size >= LEAST_FOR_MATRICES for weights, *_ in kernels}
-    assert large == {False, True}
-    for weights, _, zero_points in kernels:
-        assert values[zero_points].any() == (values[weights][0].size >= LEAST_FOR_MATRICES), weights
+    kernels = [(weights, zeros) for weights, zeros in kernels if weights.any()]
+    assert {weights[0].size >= LEAST_FOR_MATRICES for weights, _ in kernels} == {False, True}
+    for weights, zeros in kernels:
+        assert zeros.any() == (weights[0].size >= LEAST_FOR_MATRICES), weights.shape
+
+
+def test_two_products_with_weights_of_8_bits_fit_into_16(kernels):
+    largest = max(int(abs(weights.astype(int)).max()) for weights, _ in kernels)
+    assert 2 * 255 * largest <= np.iinfo(np.int16).max
