@@ -71,10 +71,16 @@ class Batcher:
             if not self._computing or len(self._waiting) == 1:
                 self._begin()
         request.wake.acquire()
-        if request.batch:
-            self._compute(request.batch)
-        if request.error:
-            raise request.error
+        # Neither may hold the other: what is in a circle, here pictures, is only freed by the garbage collector.
+        batch, request.batch = request.batch, None
+        if batch:
+            self._compute(batch)
+        error, request.error = request.error, None
+        if error:
+            try:
+                raise error
+            finally:
+                del error
         assert request.rows is not None
         return request.rows
 

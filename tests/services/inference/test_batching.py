@@ -1,7 +1,10 @@
 """Requests that come while another is computed are computed together, and each gets its own answer."""
 
 import concurrent.futures
+import contextlib
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -104,6 +107,26 @@ def test_a_model_that_does_not_say_whether_it_is_sure(model, processors):
     rows, uncertain = batcher.answer([b"7", b"8"])
     assert rows.tolist() == [[7], [8]]
     assert uncertain is None
+
+
+class Watched(str):
+    """Can be referred to weakly, which bytes cannot."""
+
+
+@pytest.mark.parametrize("content", ["7", "broken"])
+def test_a_picture_does_not_stay_for_the_garbage_collector(model, processors, content):
+    model.go_on.set()
+    batcher = Batcher(model.decode, model.run, processors(1))
+    picture = Watched(content)
+    left = weakref.ref(picture)
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            batcher.answer([picture])
+        del picture
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_an_idle_processor_computes_for_those_who_would_wait(model, processors):
