@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import tempfile
+from pathlib import Path
 
 from services.inference import cpus
 
@@ -15,7 +16,9 @@ class Processors:
     """
 
     def __init__(self, number: int) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        # As a number: it is open until the process ends, which Python's own files warn of.
+        self._file, path = tempfile.mkstemp()
+        Path(path).unlink()
         self._number = number
         self._taken: set[int] = set()
 

@@ -1,6 +1,7 @@
 """One service with two workers that most tests share, and processors for those that need some."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -31,7 +32,7 @@ def processors():
 
         def make(number):
             made = Processors(number)
-            files.enter_context(made._file)
+            files.callback(os.close, made._file)
             return made
 
         yield make
