@@ -50,13 +50,19 @@ def test_every_make_verb_exists() -> None:
     assert used <= VERBS
 
 
+def anchors(text: str) -> set[str]:
+    """What GitHub calls the headings."""
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^a-z -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_leads_somewhere() -> None:
-    headings = {
-        re.sub(r"[^a-z -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)", README, re.MULTILINE)
-    }
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if not target.startswith("https://"):
-            assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
+            path, _, anchor = target.partition("#")
+            file = ROOT / (path or "README.md")
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
 def test_it_stays_short_enough_to_be_read() -> None:
