@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from services.inference.image import BrokenPictureError, PictureError, UnsupportedPictureError, decode
 from tests import pictures
@@ -9,6 +10,12 @@ from tests.fuzz import formats
 from tests.pictures import BLUE, GREEN, RED, WHITE
 
 SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def limit_of_pillow(monkeypatch):
+    """Decoding sets one of the whole process, which others that open pictures here would meet."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
 def assert_colour(pixels, colour, tolerance=12):
