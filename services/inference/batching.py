@@ -71,7 +71,8 @@ class Batcher:
             if not self._computing or len(self._waiting) == 1:
                 self._begin()
         request.wake.acquire()
-        # Neither may hold the other: what is in a circle, here pictures, is only freed by the garbage collector.
+        # A request and its batch would hold each other, and so would a request and its error, by the error's frames:
+        # what is in a circle, here pictures, is only freed by the garbage collector.
         batch, request.batch = request.batch, None
         if batch:
             self._compute(batch)

@@ -2,23 +2,18 @@
 
 import fcntl
 import functools
-import tempfile
-from pathlib import Path
 
-from services.inference import cpus
+from services.inference import cpus, locks
 
 
 class Processors:
     """One lock for each processor, in a file; whoever was forked after it was made shares them.
 
-    The system takes a file's locks from a process that dies, and a semaphore's not. They are of whole processes: call
-    from one thread at a time.
+    They are of whole processes: call from one thread at a time.
     """
 
     def __init__(self, number: int) -> None:
-        # As a number: it is open until the process ends, which Python's own files warn of.
-        self._file, path = tempfile.mkstemp()
-        Path(path).unlink()
+        self._file = locks.file()
         self._number = number
         self._taken: set[int] = set()
 

@@ -7,11 +7,12 @@ import hashlib
 import mmap
 import re
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from services.inference import locks
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 # Two of a thousand clients share one in 2 cases of 1000; the memory is the same for any number of them.
@@ -50,8 +51,7 @@ class Table:
         self._whole_at = memoryview(mmap.mmap(-1, SLOTS * 8)).cast("d")
         # Unknown outside, so that nobody can find an address that shares another's slot.
         self._secret = secrets.token_bytes(16)
-        # The system takes a file's lock from a process that dies, and a semaphore's not.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file = locks.file()
         self._thread = threading.Lock()
 
     def take(self, client: str, rate: Rate) -> float:

@@ -56,7 +56,7 @@ def test_each_owner_of_a_key_has_a_budget(bundle, tmp_path):
 def table():
     table = rate.Table()
     yield table
-    table._file.close()
+    os.close(table._file)
 
 
 def test_a_budget_fills_again_evenly(monkeypatch, table):
