@@ -20,9 +20,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM build AS files
 COPY models models
+COPY bundle bundle
 COPY services services
 # A bundle that was just trained can be its owner's alone to read. Bytecode: nobody can write it later.
-RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash services
+RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash bundle services
 
 FROM ${BASE} AS runtime
 # What comes with the base and nothing here needs: who breaks in finds no way to install, to become root, or a shell.
@@ -36,6 +37,7 @@ WORKDIR /app
 FROM runtime AS inference
 COPY --from=inference-packages /venv /venv
 COPY --from=files /app/models models
+COPY --from=files /app/bundle bundle
 COPY --from=files /app/services/__init__.py services/
 COPY --from=files /app/services/inference services/inference
 # Numbers: of a name, Kubernetes cannot tell that it is not root's.

@@ -91,7 +91,7 @@ audit: | $(BIN)/python ## look for known vulnerabilities of what goes into the i
 
 clean: ## remove the environment and what tools leave behind; databases and data sets stay
 	rm -rf $(VENV) benchmarks/servers/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
+	find bundle ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Two steps of one environment: `up` and `mlflow` do without PyTorch and its gigabytes.
 $(VENV)/up.stamp: requirements-up.txt $(SERVICES) | $(BIN)/python

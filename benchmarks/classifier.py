@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from services.inference import bundle
-from services.inference.image import decode
-from services.inference.predictor import Predictor
+from bundle import load as bundle_folder
+from bundle.predictor import Predictor
+from bundle.preprocess import decode
 
 
 class Classifier:
@@ -20,7 +20,7 @@ class Classifier:
         Raises:
             BundleError: It cannot be used.
         """
-        self._predictor = Predictor(bundle.load(Path(os.environ.get("MODEL_DIR", "models/champion"))))
+        self._predictor = Predictor(bundle_folder.load(Path(os.environ.get("MODEL_DIR", "models/champion"))))
 
     def probabilities(self, picture: bytes) -> dict[str, float]:
         """Classify an encoded picture: its probability for each class.

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ml.model import MEAN, STD, build
-from services.inference import bundle
+from bundle import load as bundle_folder
+from ml.model.architectures import MEAN, STD, build
 
 
 class Eager:
@@ -26,7 +26,7 @@ class Eager:
             BundleError: The bundle cannot be read.
         """
         torch.set_num_threads(1)
-        manifest = bundle.load(Path(os.environ.get("MODEL_DIR", "models/champion"))).manifest
+        manifest = bundle_folder.load(Path(os.environ.get("MODEL_DIR", "models/champion"))).manifest
         self._mirrored = manifest.mirrored
         self._classes, size = manifest.classes, manifest.input.size
         self._network = build(manifest.training.architecture, len(self._classes)).eval()

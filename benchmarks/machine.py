@@ -4,7 +4,7 @@ import datetime
 import os
 import platform
 
-from ml import processor
+from ml.training import processor
 from services.inference import cpus
 
 

@@ -42,10 +42,10 @@ PARTS = {
     "Flask: the rest": ["flask:Flask.__call__"],
     "read the body": ["services.inference.uploads:_body"],
     "multipart": ["services.inference.uploads:_files"],
-    "decode": ["services.inference.predict:decode", "PIL.ImageFile:ImageFile.load"],
+    "decode": ["services.inference.routes.predict:decode", "PIL.ImageFile:ImageFile.load"],
     "resize": ["PIL.Image:Image.resize"],
-    "run": ["services.inference.predictor:Predictor.answer"],
-    "answer": ["services.inference.predict:_answer", "flask.json.provider:DefaultJSONProvider.response"],
+    "run": ["bundle.predictor:Predictor.answer"],
+    "answer": ["services.inference.routes.predict:_answer", "flask.json.provider:DefaultJSONProvider.response"],
     "metrics": [
         "prometheus_client.metrics:MetricWrapperBase.labels",
         "prometheus_client:Counter.inc",
@@ -124,11 +124,12 @@ def create_app() -> OpenAPI:
 
 def loop(pictures: Sequence[bytes], seconds: float) -> dict[str, float]:
     """Microseconds per photo without a server: decode, resize and run in a loop."""
-    from services.inference import bundle, settings
-    from services.inference.image import decode
-    from services.inference.predictor import Predictor
+    from bundle import load as bundle_folder
+    from bundle.predictor import Predictor
+    from bundle.preprocess import decode
+    from services.inference import settings
 
-    predictor = Predictor(bundle.load(settings.load().model_dir))
+    predictor = Predictor(bundle_folder.load(settings.load().model_dir))
     shape = predictor.manifest.input
     spans = Spans()
     decoded, answer = spans.time("decode", decode), spans.time("run", predictor.answer)

@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from ml import checkpoint, exclude
-from ml.calibrate import fit_temperature
-from ml.data import Dataset, Picture
-from ml.export import Served, export
-from ml.loop import EVALUATION_BATCH
-from ml.model import build, normalise
-from ml.recipe import ARCHITECTURES, LITE, SLIM, Recipe
-from ml.scan import collect
-from services.inference import bundle as bundles
-from services.inference.bundle import Bundle, Precision
-from services.inference.image import decode
-from services.inference.predictor import Predictor
+from bundle import manifest as bundles
+from bundle.load import Bundle, load
+from bundle.manifest import Precision
+from bundle.predictor import Predictor
+from bundle.preprocess import decode
+from ml.data import exclude
+from ml.data.dataset import Dataset, Picture
+from ml.data.scan import collect
+from ml.export.graph import Served, export
+from ml.model.architectures import build, normalise
+from ml.model.catalog import ARCHITECTURES, LITE, SLIM
+from ml.training import checkpoint
+from ml.training.config import Recipe
+from ml.training.epoch import EVALUATION_BATCH
+from ml.training.temperature_scaling import fit_temperature
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 CALIBRATION_PICTURES = 256
@@ -125,7 +128,7 @@ def untrained(architecture: str, size: int, jpeg: bytes) -> None:
 
 def shipped(folder: Path, jpeg: bytes) -> None:
     """Print the line of a bundle, with the accuracy that its manifest names."""
-    bundle = bundles.load(folder)
+    bundle = load(folder)
     manifest = bundle.manifest
     name = manifest.training.architecture + (", mirrored" if manifest.mirrored else "")
     right = f"{manifest.metrics.accuracy:.2%} (test)" if manifest.metrics else ""

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ml.device import choose_device, describe_machine
-from ml.loader import Pixels, training_batches
-from ml.loop import Loop
-from ml.model import build
+from ml.model.architectures import build
+from ml.model.catalog import ARCHITECTURES, LITE, SLIM
 from ml.pipeline import CACHE_MARGIN
-from ml.recipe import ARCHITECTURES, LITE, SLIM, Recipe
+from ml.training.config import Recipe
+from ml.training.device import choose_device, describe_machine
+from ml.training.epoch import Loop
+from ml.training.loader import Pixels, training_batches
 
 AUGMENTED = Recipe(size=128, rotation=15, degrade=0.2, grey=0.05, erase=0.2, mix=0.5)
 

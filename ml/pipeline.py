@@ -12,22 +12,25 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from ml import checkpoint, distributed, neither, registry, report
-from ml import recipe as recipes
-from ml.bundle import write
-from ml.checkpoint import CHECKPOINT
-from ml.data import DataError, Dataset, Picture, scan
-from ml.device import choose_device, describe_machine, mixed_precision
-from ml.finish import Extras, Shown, finish
-from ml.fit import fit
-from ml.folder import slug
-from ml.loader import Pixels
-from ml.loop import Epoch
-from ml.model import build, describe_weights
-from ml.recipe import Recipe
-from ml.scan import collect
-from ml.tracking import STATE_FILE, Tracker
-from services.inference.bundle import MANIFEST_FILE, Training
+from bundle.manifest import MANIFEST_FILE, Training
+from ml.data import report
+from ml.data.dataset import DataError, Dataset, Picture
+from ml.data.folder import slug
+from ml.data.scan import collect, scan
+from ml.evaluation import out_of_distribution as neither
+from ml.export.write_bundle import write
+from ml.finalize import Extras, Shown, finish
+from ml.model.architectures import build, describe_weights
+from ml.registry import model_registry as registry
+from ml.tracking.tracker import STATE_FILE, Tracker
+from ml.training import checkpoint, distributed
+from ml.training import config as recipes
+from ml.training.checkpoint import CHECKPOINT
+from ml.training.config import Recipe
+from ml.training.device import choose_device, describe_machine, mixed_precision
+from ml.training.epoch import Epoch
+from ml.training.loader import Pixels
+from ml.training.trainer import fit
 
 CODE = Path(__file__).resolve().parent
 RUNS = Path("runs")

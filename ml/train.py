@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from ml import exclude, recipe, registry
+from bundle.load import BundleError
+from bundle.manifest import Precision
+from bundle.preprocess import PictureError
+from ml.data import exclude
 from ml.errors import UserError
-from ml.tracking import DEFAULT_ADDRESS, connect
-from services.inference.bundle import BundleError, Precision
-from services.inference.image import PictureError
+from ml.registry import model_registry as registry
+from ml.tracking.tracker import DEFAULT_ADDRESS, connect
+from ml.training import config as recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

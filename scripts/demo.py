@@ -12,13 +12,14 @@ from pathlib import Path
 
 import requests
 
-from ml.data import Dataset, scan
-from ml.tracking import connect
+from bundle.load import load
+from ml.data.dataset import Dataset
+from ml.data.scan import scan
+from ml.tracking.tracker import connect
 from scripts.up import ports, proxies, services
 from scripts.up.settings import ROOT, Settings
 from scripts.up.signals import Signals
 from scripts.up.supervisor import FailedError, Supervisor, say
-from services.inference.bundle import load
 
 # Chosen so that the network learns the sample in about twenty seconds on two cores.
 RECIPE = "--architecture=resnet18_slim --size=64 --crop=0.6 --learning-rate=3e-3 --epochs=8 --batch=32"

@@ -18,9 +18,9 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from services.inference.bundle import BundleError, load
-from services.inference.image import PictureError, decode
-from services.monitor.pictures import SEPARATOR, Labelled, PicturesError, labelled
+from bundle.load import BundleError, load
+from bundle.preprocess import PictureError, decode
+from services.monitor.test_images import SEPARATOR, Labelled, PicturesError, labelled
 
 CHAMPION = Path(__file__).resolve().parent.parent / "models" / "champion"
 NUMBER = 20

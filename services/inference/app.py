@@ -3,20 +3,14 @@
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from services.inference import (
-    access,
-    headers,
-    health,
-    logs,
-    metrics,
-    model,
-    page,
-    predict,
-    problems,
-    settings,
-    uploads,
-)
-from services.inference.answers import ProblemDetails, problem
+from services.inference import auth as access
+from services.inference import model, problems, settings, uploads
+from services.inference import request_log as logs
+from services.inference import security_headers as headers
+from services.inference import telemetry as metrics
+from services.inference.routes import health, predict
+from services.inference.routes import pages as page
+from services.inference.schemas import ProblemDetails, problem
 
 INFO = Info(title="Image classification", version="1", description="Pictures in, labels out.")
 

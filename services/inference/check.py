@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.inference import bundle, model, settings
+from bundle import load as bundle_folder
+from services.inference import model, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=default, help="of the bundle [%(default)s]")
     folder = parser.parse_args(arguments).folder
     try:
-        manifest = model.build(bundle.load(folder)).manifest
+        manifest = model.build(bundle_folder.load(folder)).manifest
     except Exception as error:  # as the service, which then is not ready
         sys.stderr.write(f"{model.explain(error)}\n")
         return 1

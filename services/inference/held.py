@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from services.inference import bundle
-from services.inference.bundle import Bundle
+from bundle import load as bundle_folder
+from bundle.load import Bundle
 
 TRIAL_SECONDS = 60
 
@@ -56,8 +56,8 @@ def renew(folder: Path) -> None:
 
 def _read(folder: Path) -> Held:
     try:
-        return Held(bundle.load(folder))
-    except bundle.BundleError as error:
+        return Held(bundle_folder.load(folder))
+    except bundle_folder.BundleError as error:
         return Held(None, str(error))
     except Exception as error:  # a stranger's file; the service must come up to say what it lacks
         return Held(None, f"{folder}: the bundle cannot be loaded ({type(error).__name__}: {error}).")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.load import Bundle, BundleError
+from bundle.predictor import Predictor
 from services.inference import held
-from services.inference.bundle import Bundle, BundleError
-from services.inference.predictor import Predictor
 from services.inference.problems import NO_MODEL, Problem
 
 RETRY_AFTER = 30  # seconds; a model comes back with a new deployment, not in a moment

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, current_app, g
 from werkzeug.exceptions import HTTPException
 
-from services.inference.image import UnsupportedPictureError
+from bundle.preprocess import UnsupportedPictureError
 
 MEDIA_TYPE = "application/problem+json"
 

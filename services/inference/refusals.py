@@ -7,9 +7,11 @@ from typing import Any
 
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, ParseException, UnsupportedTransferCoding
 
-from services.inference import logs, metrics, problems
-from services.inference.headers import HEADERS
+from services.inference import problems
+from services.inference import request_log as logs
+from services.inference import telemetry as metrics
 from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, INTERNAL, Kind
+from services.inference.security_headers import HEADERS
 
 MAX_REASON = 200  # characters; it quotes what the client sent
 REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request took too long")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bundle.preprocess import MAX_PIXELS
 from services.inference import cpus, rate
-from services.inference.image import MAX_PIXELS
 
 MAX_DEFAULT_WORKERS = 8
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them

@@ -5,7 +5,8 @@ import json
 import os
 import sys
 
-from services.monitor import check, gateway
+from services.monitor import check
+from services.monitor import pushgateway as gateway
 from services.monitor.delivery import LostError, deliver
 from services.monitor.names import printable
 from services.monitor.settings import SettingsError, from_environment, table

@@ -10,7 +10,7 @@ import requests
 from pydantic import BaseModel, ValidationError
 from requests.auth import AuthBase
 
-from services.monitor import pictures
+from services.monitor import test_images as pictures
 from services.monitor.deadline import TimeUp, time_limit
 from services.monitor.names import masked, printable, recall
 from services.monitor.result import Result

@@ -1,10 +1,10 @@
 """A result's way to MLflow: to the disk first, then all that waits there, oldest first."""
 
 from services.monitor.deadline import TimeUp, time_limit
+from services.monitor.mlflow_client import RejectedError, Tracking, UnreachableError
+from services.monitor.outbox import Spool, SpoolError
 from services.monitor.result import Result
 from services.monitor.settings import Settings
-from services.monitor.spool import Spool, SpoolError
-from services.monitor.tracking import RejectedError, Tracking, UnreachableError
 
 
 class LostError(Exception):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks import serving, training
-from ml import checkpoint
-from ml.model import build
-from ml.recipe import Recipe
+from ml.model.architectures import build
+from ml.training import checkpoint
+from ml.training.config import Recipe
 from tests.ml.conftest import COLOURS, draw
 
 LINE = re.compile(r"^\| (\S+) \| (\d+) \| (.*) \|$", re.MULTILINE)

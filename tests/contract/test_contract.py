@@ -12,7 +12,7 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.inference.bundle import Manifest
+from bundle.manifest import Manifest
 from tests import bundles, servers
 from tests.contract.probe import KEY, image
 

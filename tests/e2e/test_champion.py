@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from services.inference.bundle import load
+from bundle.load import load
 from tests.servers import ROOT
 from tests.services.inference.serving import Service, service
 

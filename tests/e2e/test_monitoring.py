@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 import requests
 
-from services.inference.metrics import LATENCY
+from services.inference.telemetry import LATENCY
 from tests import bundles, monitor, pictures, prometheus, servers
 from tests.kustomize import dashboards
 from tests.kustomize.prometheus_config import endpoint, names, questions, rules, static

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from ml import checkpoint
+from ml.training import checkpoint
 from tests import servers
 from tests.faults import disk
 from tests.ml.conftest import COLOURS, draw

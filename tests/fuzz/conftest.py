@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.image import MAX_PIXELS
+from bundle.preprocess import MAX_PIXELS
 from tests import bundles, pictures
 from tests.services.inference.serving import Service, service
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from services.inference.image import EXIF_ORIENTATION
+from bundle.preprocess import EXIF_ORIENTATION
 from tests import pictures
 from tests.fuzz import formats
 from tests.fuzz.formats import chunk, jpeg, png, segment

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from services.inference.image import PictureError, decode
+from bundle.preprocess import PictureError, decode
 from tests.fuzz import corpus
 from tests.fuzz.conftest import peak
 

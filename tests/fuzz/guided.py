@@ -25,11 +25,11 @@ Target = Callable[[bytes], None]
 
 def decode(folder: Path) -> Target:
     """Any bytes are a picture or refused."""
-    with atheris.instrument_imports(include=["PIL", "services.inference.image", "services.inference.jpeg"]):
+    with atheris.instrument_imports(include=["PIL", "bundle.preprocess", "bundle.jpeg_limits"]):
         # Pillow would import those when they are first needed, and nobody would watch them.
         for kind in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
             importlib.import_module(f"PIL.{kind}ImagePlugin")
-        from services.inference import image
+        from bundle import preprocess as image
 
     def target(data: bytes) -> None:
         try:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, too_laborious
+from bundle.preprocess import PictureError, decode
 from services.inference import app
-from services.inference.image import PictureError, decode
-from services.inference.jpeg import MAX_SCANS, MAX_SEGMENTS, too_laborious
 from tests import bundles, pictures
 from tests.fuzz import formats, mutations, wire
 

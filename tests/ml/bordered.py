@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ml.model import normalise
+from ml.model.architectures import normalise
 
 COLOUR = (124, 116, 104)
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ml.data import Dataset, scan
-from ml.loader import Pixels
-from ml.recipe import Recipe
-from ml.sample import sample
+from ml.data.dataset import Dataset
+from ml.data.sample import sample
+from ml.data.scan import scan
+from ml.training.config import Recipe
+from ml.training.loader import Pixels
 from tests import pictures
 
 torch.set_num_threads(1)

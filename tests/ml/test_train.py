@@ -15,11 +15,11 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from ml import registry
-from ml.registry import CHALLENGER, CHAMPION, fetch
+from bundle.load import load
+from bundle.predictor import Predictor
+from ml.registry import model_registry as registry
+from ml.registry.model_registry import CHALLENGER, CHAMPION, fetch
 from ml.train import main
-from services.inference.bundle import load
-from services.inference.predictor import Predictor
 from tests import servers
 from tests.ml.conftest import COLOURS, draw
 from tests.services.monitor.stubs import relay, serving

@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from services.inference import answers
+from services.inference import schemas as answers
 from tests import pictures
 from tests.services.inference.serving import service
 

@@ -12,10 +12,10 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from services.inference import rate
-from services.inference.access import address
+from services.inference.auth import address
 from tests import pictures
 from tests.services.inference.serving import service
-from tests.services.inference.test_access import OLD, OTHER, bearer
+from tests.services.inference.test_auth import OLD, OTHER, bearer
 from tests.services.inference.test_problems import answer, assert_problem, connect
 
 RED_PICTURE = pictures.plain()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from services.monitor import check, pictures
+from services.monitor import check
+from services.monitor import test_images as pictures
 from services.monitor.settings import Settings
 from tests import servers
 from tests.services.monitor import stubs
@@ -190,7 +191,7 @@ def test_every_class_has_a_recall_whose_name_mlflow_takes(tmp_path, mlflow_addre
 
 
 def test_the_drawn_picture_is_a_png_that_an_imaging_library_reads():
-    from services.inference.image import decode
+    from bundle.preprocess import decode
 
     pixels = decode(pictures.drawn(64), 64, "stretch")
     assert pixels[0, 0].tolist() == [0, 0, 128] and pixels[5, 9].tolist() == [36, 20, 128]

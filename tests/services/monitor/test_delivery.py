@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 
 from services.monitor.delivery import LostError, deliver
+from services.monitor.outbox import Spool
 from services.monitor.result import Result
 from services.monitor.settings import Settings
-from services.monitor.spool import Spool
 from tests import servers
 from tests.services.monitor import stubs
 

@@ -1,0 +1,66 @@
+"""Read a bundle folder and check it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bundle.manifest import MANIFEST_FILE, MODEL_FILE, SCHEMA_VERSION, Manifest
+
+CHAMPION = Path("models/champion")
+
+
+class BundleError(Exception):
+    """The bundle cannot be served; the message is one sentence that says which file and why."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest was understood and whose model has the hash that the manifest names."""
+
+    manifest: Manifest
+    model: bytes
+
+
+def load(folder: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: A file is missing, the manifest is not understood, or the model's hash differs.
+    """
+    manifest = _manifest(folder / MANIFEST_FILE)
+    path = folder / MODEL_FILE
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    sha256 = hashlib.sha256(model).hexdigest()
+    if sha256 != manifest.model_sha256:
+        raise BundleError(
+            f"{path}: SHA-256 is {sha256[:12]}…, but {MANIFEST_FILE} says {manifest.model_sha256[:12]}…: "
+            "the two files do not belong together, or the copy is damaged."
+        )
+    return Bundle(manifest, model)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: is not JSON ({error}).") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: schema_version is {version!r}, but this service reads {SCHEMA_VERSION}: "
+            "use a service and a bundle of the same age."
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {place}: {first['msg']}.") from error

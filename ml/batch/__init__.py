@@ -1,0 +1,1 @@
+"""Predict all images of a folder."""

@@ -1,0 +1,95 @@
+"""The files below a folder, and the pictures in them: what checking and scoring both read."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.data.dataset import Reason
+from bundle.preprocess import FORMATS, PictureError, Resize, UnsupportedPictureError, decode
+
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
+# Far above any photo; a film or a disk image among the pictures must not fill the memory.
+MAX_FILE_BYTES = 256 * 2**20
+
+
+class UnusableError(Exception):
+    """A file is no picture that can be used."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def passed_over(name: str) -> bool:
+    """Whether a name is hidden, or one that operating systems leave behind (``Thumbs.db`` and the like)."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Give every file below a folder, with None; and every folder that cannot be read, with the reason.
+
+    The order is the same each time: a folder's files by name, then its folders by name. Links are followed, but no
+    folder is entered twice. Only the names of the folders on the way are kept in memory.
+    """
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        files: list[str] = []
+        folders: list[str] = []
+        try:
+            status = here.stat()
+            # A link to a folder above would never end.
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if not passed_over(entry.name):
+                        (folders if _is_folder(entry) else files).append(entry.name)
+        except OSError as error:
+            yield here, error.strerror or str(error)
+            continue
+        for name in sorted(files):
+            yield here / name, None
+        waiting += [here / name for name in sorted(folders, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def load(path: Path, size: int, resize: Resize) -> tuple[bytes, NDArray[np.uint8]]:
+    """Read a file as the service reads an upload.
+
+    Returns:
+        Its bytes, and the picture from ``bundle.preprocess.decode``, shape ``(size, size, 3)``.
+
+    Raises:
+        UnusableError: It cannot be read, or the service would refuse it.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            raise UnusableError("unreadable", "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UnusableError("not a picture", f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnusableError("unreadable", error.strerror or str(error)) from error
+    if not data:
+        raise UnusableError("empty", "0 bytes")
+    try:
+        return data, decode(data, size, resize)
+    except UnsupportedPictureError:
+        raise UnusableError("not a picture", f"not one of {', '.join(FORMATS)}") from None
+    except PictureError as error:
+        # The service's message advises who sends the file; here the decoder's own is of more use.
+        raise UnusableError("truncated or damaged", str(error.__cause__ or error)) from error

@@ -1,0 +1,84 @@
+"""A data set's folder on disk: made whole or not at all, with a description beside the pictures."""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml.data.dataset import DataError
+
+DESCRIPTION_FILE = "dataset.json"
+
+
+class Description(BaseModel):
+    """Where a data set comes from; ``download`` and ``sample`` write it, and anyone may by hand."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(min_length=1)
+    source: str | None = Field(default=None, description="address of the archive")
+    sha256: str | None = Field(default=None, description="of the archive")
+    synthetic: bool = Field(default=False, description="drawn by this project, not photographed")
+
+
+def slug(name: str) -> str:
+    """A name in lower case with hyphens, fit for a file, a label and an MLflow model."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
+
+
+def read_description(folder: Path) -> Description | None:
+    """The folder's ``dataset.json``, if it has one.
+
+    Raises:
+        DataError: There is one, but it cannot be read.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        return Description.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(f"{path}: {place}: {first['msg']}: mend or remove the file.") from error
+
+
+def require_free(target: Path) -> None:
+    """Check that a new folder can be made here.
+
+    Raises:
+        DataError: Something is there already.
+    """
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists() or target.is_symlink():
+        raise DataError(f"{target} is there already: give another --to, or move it away.")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, description: Description) -> Iterator[Path]:
+    """Give an empty folder to fill; it becomes ``target`` at the end of the block, and vanishes if the block fails.
+
+    Raises:
+        DataError: ``target`` is there already, or the disk refuses (full, read-only, …).
+    """
+    target = target.resolve()
+    require_free(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the last step is a rename on one file system.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as work:
+            folder = Path(work, "data")
+            folder.mkdir()
+            yield folder
+            (folder / DESCRIPTION_FILE).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            if target.is_dir():
+                target.rmdir()  # empty, as checked; Windows does not rename onto a folder
+            folder.rename(target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,28 @@
+"""Writing bundles, without PyTorch."""
+
+from pathlib import Path
+
+from bundle.load import Bundle
+from bundle.manifest import MANIFEST_FILE, MODEL_FILE
+from ml.atomic import whole_file
+from ml.export.model_card import CARD_FILE, render
+
+
+def write(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle so that a reader never takes a half-written one for whole.
+
+    The model card is written beside the two. Each file appears complete, the manifest last; between the two the
+    manifest's hash does not match the model, which every reader refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_file(folder / MODEL_FILE, bundle.model)
+    if bundle.manifest.metrics:
+        _write_file(folder / CARD_FILE, render(bundle.manifest).encode())
+    else:
+        (folder / CARD_FILE).unlink(missing_ok=True)
+    _write_file(folder / MANIFEST_FILE, (bundle.manifest.model_dump_json(indent=2) + "\n").encode())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with whole_file(path) as file:
+        file.write(content)

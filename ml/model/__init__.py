@@ -1,0 +1,1 @@
+"""Build network architectures."""

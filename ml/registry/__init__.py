@@ -1,0 +1,1 @@
+"""Keep models in MLflow's registry and promote them through the gate."""

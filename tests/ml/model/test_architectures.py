@@ -1,0 +1,137 @@
+"""Networks by name, and the weights they start from."""
+
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models
+
+from ml.model.architectures import MEAN, STD, ModelError, build, describe_weights, normalise
+from ml.model.catalog import ARCHITECTURES, LITE, SLIM
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.inference_mode()
+def test_every_architecture_gives_one_logit_per_class(architecture):
+    network = build(architecture, 3).eval()
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+
+
+def test_lite_fits_on_a_small_machine_and_shrinks_pictures_as_much():
+    network = build(LITE, 2).eval()
+    assert sum(p.numel() for p in network.parameters()) * 2 < 10e6, "ten megabytes at two bytes a weight"
+    shapes = []
+    network.layer4.register_forward_hook(lambda *call: shapes.append(call[-1].shape))
+    network(torch.zeros(1, 3, 128, 128))
+    assert shapes == [(1, 288, 4, 4)]
+
+
+def test_slim_is_slim():
+    def parameters(network):
+        return sum(p.numel() for p in network.parameters())
+
+    assert parameters(build(SLIM, 2)) < parameters(build("resnet18", 2)) / 3
+
+
+def test_an_unknown_architecture_is_refused_with_the_known_ones():
+    with pytest.raises(ModelError, match=r"'vgg99'.*mobilenet_v3_small.*resnet18"):
+        build("vgg99", 2)
+
+
+def test_normalise_is_torchvisions():
+    pixels = torch.randint(0, 256, (2, 5, 4, 3), dtype=torch.uint8)
+    expected = ((pixels / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(normalise(pixels), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty folder of torchvision's downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def downloaded(architecture: str) -> str:
+    return str(models.get_model_weights(architecture).DEFAULT.url).rpartition("/")[2]
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "resnet18", "convnext_tiny"])
+def test_imagenet_weights_get_a_new_head(architecture, hub):
+    trained = models.get_model(architecture)
+    torch.save(trained.state_dict(), hub / downloaded(architecture))
+    state = build(architecture, 3, "imagenet").state_dict()
+    differing = [name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, state[name])]
+    head = differing[0].rpartition(".")[0]
+    assert differing == [f"{head}.weight", f"{head}.bias"]
+    assert state[f"{head}.bias"].shape == (3,)
+
+
+def test_imagenet_weights_without_a_network(hub, monkeypatch):
+    def no_network(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    with pytest.raises(
+        ModelError, match=r"^The ImageNet weights of resnet18 could not be downloaded .*--weights scratch"
+    ):
+        build("resnet18", 2, "imagenet")
+
+
+def test_damaged_imagenet_weights_say_which_folder(hub):
+    (hub / downloaded("resnet18")).write_bytes(b"half a downl")
+    with pytest.raises(ModelError, match=r"are damaged.*remove their file from .*checkpoints\.$"):
+        build("resnet18", 2, "imagenet")
+
+
+def test_slim_has_no_imagenet_weights():
+    with pytest.raises(ModelError, match="resnet18_slim has no ImageNet weights"):
+        build(SLIM, 2, "imagenet")
+
+
+def test_weights_of_a_checkpoint(tmp_path):
+    trained = build(SLIM, 2).state_dict()
+    torch.save({"best": trained, "epoch": 3}, tmp_path / "checkpoint.pt")
+    loaded = build(SLIM, 2, str(tmp_path / "checkpoint.pt")).state_dict()
+    assert all(torch.equal(trained[name], loaded[name]) for name in trained)
+
+
+def test_weights_of_other_classes_come_without_their_head(tmp_path):
+    trained = build(SLIM, 2).state_dict()
+    torch.save(trained, tmp_path / "weights.pt")
+    loaded = build(SLIM, 5, str(tmp_path / "weights.pt")).state_dict()
+    assert all(torch.equal(trained[name], loaded[name]) for name in trained if not name.startswith("fc."))
+    assert loaded["fc.weight"].shape == (5, 256)
+
+
+@pytest.mark.parametrize("other", ["resnet34", "resnet50", "mobilenet_v3_small", SLIM])
+def test_weights_of_another_architecture_are_refused(other, tmp_path):
+    torch.save(build(other, 2).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=r"weights\.pt: these weights are of another architecture"):
+        build("resnet18", 2, str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"best": {"a": 1}}, {"note": "hello"}])
+def test_a_file_without_weights_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=r"weights\.pt: holds no weights of a network\.$"):
+        build(SLIM, 2, str(tmp_path / "weights.pt"))
+
+
+def test_garbage_and_nothing_are_refused_in_one_line(tmp_path):
+    (tmp_path / "garbage.pt").write_bytes(b"\x80garbage" * 100)
+    with pytest.raises(ModelError, match=r"garbage\.pt: is not a PyTorch checkpoint") as caught:
+        build(SLIM, 2, str(tmp_path / "garbage.pt"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"none\.pt: cannot be read \(No such file or directory\)"):
+        build(SLIM, 2, str(tmp_path / "none.pt"))
+
+
+def test_weights_are_described_by_content(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"abc")
+    assert describe_weights("imagenet") == "imagenet"
+    assert describe_weights(str(tmp_path / "w.pt")) == (
+        "w.pt sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

@@ -1,0 +1,114 @@
+"""The gate, on bundles whose right and wrong answers are chosen picture by picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from bundle.load import Bundle, load
+from bundle.manifest import Manifest
+from ml.data.dataset import Dataset, Picture
+from ml.registry.gate import GateError, gate
+from tests import bundles
+
+CLASSES = ["a", "b"]
+# The champion says a where there is more red than green, the challenger where there is more red than blue.
+COLOURS = {
+    "both": (200, 50, 50),
+    "champion": (100, 50, 200),
+    "challenger": (100, 200, 50),
+    "neither": (50, 200, 200),
+}
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory) -> Bundle:
+    return load(bundles.write(tmp_path_factory.mktemp("champion"), classes=CLASSES))
+
+
+@pytest.fixture(scope="module")
+def challenger() -> Bundle:
+    graph = bundles.graph(CLASSES, bundles.SIZE)
+    (first,) = (tensor for tensor in graph.graph.initializer if tensor.name == "first")
+    first.CopyFrom(numpy_helper.from_array(np.array([[1, 0], [0, 0], [0, 1]], np.float32), "first"))
+    model = graph.SerializeToString()
+    return Bundle(Manifest.model_validate(bundles.manifest_for(model, CLASSES, bundles.SIZE)), model)
+
+
+@pytest.fixture
+def held_out(tmp_path):
+    """Make a data set of pictures of class a, so many for each of who is right, and some of class b."""
+
+    def make(b: int = 0, split: str = "test", classes=tuple(CLASSES), **right: int) -> Dataset:
+        pictures = []
+        for who, count in right.items():
+            path: Path = tmp_path / f"{who}.bmp"
+            Image.new("RGB", (8, 8), COLOURS[who]).save(path)
+            pictures += [Picture(path, 0, "", split)] * count
+        if b:
+            Image.new("RGB", (8, 8), COLOURS["neither"]).save(tmp_path / "b.bmp")
+            pictures += [Picture(tmp_path / "b.bmp", 1, "", split)] * b
+        return Dataset("letters", None, True, classes, tuple(pictures), (), "f")
+
+    return make
+
+
+def test_an_equal_challenger_is_promoted(challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(both=45, neither=5), progress=False)
+    assert verdict.promoted and verdict.p_worse == 1
+    assert verdict.challenger_accuracy == verdict.champion_accuracy == 0.9
+
+
+def test_a_better_challenger_is_promoted_with_its_numbers(challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(both=40, challenger=7, champion=1, neither=2), progress=False)
+    assert verdict.promoted
+    table = " ".join(verdict.table().split())
+    assert table == (
+        "held-out pictures 50 challenger 94.00% champion 82.00% only the challenger right 7 only the champion right 1 "
+        "p (challenger is worse) 0.996 verdict promoted The challenger is no worse than the champion."
+    )
+
+
+def test_a_challenger_that_is_surely_worse_is_refused_though_the_drop_is_small(challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(both=1487, champion=12, challenger=1), progress=False)
+    assert not verdict.promoted
+    assert verdict.p_worse == pytest.approx(14 / 2**13), "exact, one-sided: 12 or 13 of 13"
+    assert verdict.reason == "The challenger is worse than the champion (p = 0.002 < 0.05)."
+    assert "verdict                    refused" in verdict.table()
+
+
+def test_a_small_drop_is_let_pass_as_chance(challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(both=198, champion=2), progress=False)
+    assert verdict.promoted and verdict.p_worse == 0.25
+
+
+def test_a_large_drop_is_refused_though_few_pictures_prove_nothing(challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(both=57, champion=3), progress=False)
+    assert not verdict.promoted and verdict.p_worse == 0.125
+    assert verdict.reason == "The challenger's accuracy is 5.00% lower, more than the 1% that is let pass as chance."
+
+
+def test_the_first_champion_must_beat_the_commonest_class(challenger, held_out):
+    good = gate(challenger, None, held_out(both=20, b=20), progress=False)
+    assert good.promoted is True and good.challenger_accuracy == 1 and good.champion_accuracy is None
+    assert "is better than always answering" in good.table() and "\n  champion" not in good.table()
+    # Always right, but so would be who always says a.
+    trivial = gate(challenger, None, held_out(both=40), progress=False)
+    assert not trivial.promoted and "is not shown to be better" in trivial.reason
+    bad = gate(challenger, None, held_out(neither=20, b=20), progress=False)
+    assert not bad.promoted and bad.challenger_accuracy == 0.5
+
+
+def test_nothing_to_compare_on(challenger, champion, held_out):
+    with pytest.raises(GateError, match="letters has no held-out pictures"):
+        gate(challenger, champion, held_out(both=5, split="train"), progress=False)
+
+
+@pytest.mark.parametrize(("role", "order"), [("challenger", 0), ("champion", 1)])
+def test_other_classes_cannot_be_compared(role, order, challenger, tmp_path, held_out):
+    other = load(bundles.write(tmp_path / "other", classes=["a", "c"]))
+    pair = (other, None) if order == 0 else (challenger, other)
+    with pytest.raises(GateError, match=f"The {role} knows a, c, but the data has a, b: they cannot be compared"):
+        gate(*pair, held_out(both=5), progress=False)

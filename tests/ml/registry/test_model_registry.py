@@ -1,0 +1,248 @@
+"""Challengers and champions in a real MLflow registry."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from bundle.load import Bundle, BundleError, load
+from ml.data.dataset import Dataset
+from ml.data.scan import scan
+from ml.export.write_bundle import write
+from ml.registry import model_registry as registry
+from ml.registry.model_registry import (
+    CHALLENGER,
+    CHAMPION,
+    RegistryError,
+    fetch,
+    main,
+    promote,
+    register,
+    served_bundle,
+    submit,
+)
+from ml.tracking.tracker import Tracker, connect
+from tests import bundles
+from tests.ml.conftest import draw
+
+COLOURS = {"green": (30, 200, 30), "red": (200, 30, 30)}
+
+
+@pytest.fixture
+def client(mlflow_address):
+    return connect(mlflow_address)
+
+
+@pytest.fixture
+def logged(client, tmp_path):
+    """Log a bundle with a run of its own, as training does."""
+
+    def log(
+        name: str, version: str = "1", classes: tuple[str, ...] = ("red", "green"), always_wrong: bool = False
+    ) -> Bundle:
+        folder = tmp_path / f"run-{name.replace('/', '-')}-{version}"
+        folder.mkdir()
+        tracker = Tracker.start(client, folder, "registry tests", version, {})
+        made = load(bundles.write(folder / "made", classes=list(classes), name=name, version=version))
+        if always_wrong:
+            made = mirrored(made)
+        training = made.manifest.training.model_copy(update={"run_id": tracker.run_id})
+        bundle = replace(made, manifest=made.manifest.model_copy(update={"training": training}))
+        write(folder / "bundle", bundle)
+        tracker.file(folder / "bundle", to=registry.bundle_path(bundle.manifest))
+        assert tracker.finish() == []
+        return bundle
+
+    return log
+
+
+def mirrored(bundle: Bundle) -> Bundle:
+    """The bundle of a model that says green for red and red for green."""
+    graph = onnx.load_from_string(bundle.model)
+    (first,) = (tensor for tensor in graph.graph.initializer if tensor.name == "first")
+    first.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(first), "first"))
+    model = graph.SerializeToString()
+    sha256 = hashlib.sha256(model).hexdigest()
+    return Bundle(bundle.manifest.model_copy(update={"model_sha256": sha256}), model)
+
+
+def register_run(client, bundle: Bundle):
+    return register(client, bundle, bundle.manifest.training.run_id)
+
+
+def test_a_bundle_comes_back_as_it_was(client, logged):
+    bundle = logged("round-trip")
+    version = register_run(client, bundle)
+    assert fetch(client, "round-trip", CHAMPION) is None
+    assert fetch(client, "round-trip", CHALLENGER) == bundle
+    assert version.tags == {"bundle_version": "1", "model_sha256": bundle.manifest.model_sha256}
+    assert version.run_id == bundle.manifest.training.run_id
+    promote(client, "round-trip", version.version)
+    assert fetch(client, "round-trip", CHAMPION) == bundle
+    second = logged("round-trip", "2")
+    register_run(client, second)
+    assert fetch(client, "round-trip", CHALLENGER) == second
+    assert fetch(client, "round-trip", CHAMPION) == bundle
+
+
+def test_names_that_mlflow_would_refuse(client, logged):
+    bundle = logged("Bob's/photos: 2026")
+    assert register_run(client, bundle).name == "bob-s-photos-2026"
+    assert fetch(client, "bob-s-photos-2026", CHALLENGER) == bundle
+
+
+def test_nobody_has_that_name(client):
+    assert fetch(client, "nobody", CHAMPION) is None
+
+
+@pytest.fixture
+def stored(tmp_path_factory, mlflow_address):
+    """Find a file among the artifacts on the server's disk."""
+
+    def find(run_id: str, name: str) -> Path:
+        (path,) = tmp_path_factory.getbasetemp().glob(f"mlflow[0-9]*/artifacts/*/{run_id}/**/{name}")
+        return path
+
+    return find
+
+
+def test_an_artifact_that_was_tampered_with_is_refused(client, logged, stored):
+    bundle = logged("tampered")
+    register_run(client, bundle)
+    model = stored(bundle.manifest.training.run_id, "model.onnx")
+    model.write_bytes(model.read_bytes() + b"\0")
+    with pytest.raises(RegistryError, match=r"is no sound bundle \(model\.onnx: SHA-256 is"):
+        fetch(client, "tampered", CHALLENGER)
+
+
+def test_a_bundle_that_was_exchanged_as_a_whole_is_refused(client, logged, stored):
+    bundle, other = logged("exchanged"), logged("exchanged", "2", classes=("red", "blue"))
+    register_run(client, bundle)
+    for name in ("model.onnx", "manifest.json"):
+        content = stored(other.manifest.training.run_id, name).read_bytes()
+        stored(bundle.manifest.training.run_id, name).write_bytes(content)
+    with pytest.raises(RegistryError, match="is not the one that was registered: its hash differs"):
+        fetch(client, "exchanged", CHALLENGER)
+
+
+def test_a_bundle_that_mlflow_lost_is_refused(client, logged, stored):
+    bundle = logged("lost")
+    register_run(client, bundle)
+    stored(bundle.manifest.training.run_id, "model.onnx").unlink()
+    with pytest.raises(RegistryError, match=r"is no sound bundle \(model\.onnx: cannot be read"):
+        fetch(client, "lost", CHALLENGER)
+
+
+def test_a_bundle_that_never_arrived_is_not_registered(client, logged, stored):
+    bundle = logged("unsent")
+    stored(bundle.manifest.training.run_id, "model.onnx").unlink()
+    with pytest.raises(RegistryError, match="is no sound bundle"):
+        register_run(client, bundle)
+    assert not client.search_registered_models("name = 'unsent'")
+
+
+@pytest.fixture
+def data(tmp_path) -> Dataset:
+    """Held-out pictures with labels as the graph sees them: red first."""
+    found = scan(draw(tmp_path / "data", COLOURS, 70), progress=False)
+    pictures = tuple(replace(p, label=1 - p.label, split="test") for p in found.pictures)
+    return replace(found, classes=("red", "green"), pictures=pictures)
+
+
+def mislabelled(data: Dataset) -> Dataset:
+    return replace(data, pictures=tuple(replace(p, label=1 - p.label) for p in data.pictures))
+
+
+def test_submitting_gates_against_the_champion_of_the_registry(client, logged, data):
+    right, wrong = data, mislabelled(data)
+    first, second, third = (logged("submitted", version) for version in "123")
+    assert submit(client, first, first.manifest.training.run_id, right, None).promoted
+    assert fetch(client, "submitted", CHAMPION) == first
+    # Both are always wrong, so the second is no worse.
+    verdict = submit(client, second, second.manifest.training.run_id, wrong, None)
+    assert verdict.promoted and verdict.champion_accuracy == 0
+    assert fetch(client, "submitted", CHAMPION) == second
+    # Without a champion, always wrong is not good enough: it is registered, and stays challenger.
+    alone = logged("alone")
+    assert not submit(client, alone, alone.manifest.training.run_id, wrong, None).promoted
+    assert fetch(client, "alone", CHAMPION) is None and fetch(client, "alone", CHALLENGER) == alone
+    # What is served counts as champion until the registry has one.
+    verdict = submit(client, third, third.manifest.training.run_id, right, first)
+    assert verdict.champion_accuracy == 1
+
+
+def test_a_champion_that_is_not_what_is_served_does_not_hide_it(client, logged, data):
+    stale, worse = (logged("stale", version, always_wrong=True) for version in "12")
+    promote(client, "stale", register_run(client, stale).version)
+    served = logged("stale", "3")
+    verdict = submit(client, worse, worse.manifest.training.run_id, data, served)
+    assert not verdict.promoted and verdict.champion_accuracy == 1
+    assert fetch(client, "stale", CHAMPION) == stale
+
+
+def test_what_is_served_counts_only_with_the_same_classes(tmp_path, data):
+    assert served_bundle(tmp_path / "none", data) is None
+    folder = bundles.write(tmp_path / "served", classes=["red", "green"])
+    assert served_bundle(folder, data) == load(folder)
+    assert served_bundle(bundles.write(tmp_path / "other"), data) is None
+    (folder / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleError):
+        served_bundle(folder, data)
+
+
+def test_commands(client, mlflow_address, logged, tmp_path, capsys):
+    """Register, gate and fetch, as the person types who trained while MLflow was away."""
+    address = ["--tracking-uri", mlflow_address]
+    # Sorted, as classes of a folder are; the graph's red comes first, so call it a-red.
+    data = draw(tmp_path / "commands", {"a-red": COLOURS["red"], "b-green": COLOURS["green"]}, 150)
+    for version in ("1", "2"):
+        bundle = logged("commands", version, classes=("a-red", "b-green"))
+        run = tmp_path / f"run-commands-{version}"
+        assert main([*address, "register", str(run)]) == 0
+        assert f"commands version {version} is the challenger." in capsys.readouterr().out
+        assert main([*address, "gate", "--data", str(data), "--champion", str(tmp_path / "served")]) == 0
+        out = capsys.readouterr().out
+        assert ("There is no champion yet" if version == "1" else "only the champion right") in out
+        assert f"ml.registry fetch champion --name commands --to {tmp_path / 'served'}" in out
+    to = tmp_path / "served"
+    assert main([*address, "fetch", "champion", "--name", "commands", "--to", str(to)]) == 0
+    assert "commands 2 (champion) is in" in capsys.readouterr().out
+    assert load(to) == bundle
+    assert main([*address, "list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("commands ")]
+    assert sorted(rows) == [["commands", "1", "1"], ["commands", "2", "2", "challenger,", "champion"]]
+
+
+def test_commands_that_cannot_be_done(client, mlflow_address, logged, tmp_path, capsys):
+    address = ["--tracking-uri", mlflow_address]
+
+    def refused(*command: str) -> str:
+        assert main([*address, *command]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "%|" not in line and line]
+        return line
+
+    for name in ("one", "two"):
+        register_run(client, logged(name))
+    assert "name one with --name" in refused("fetch", "champion", "--to", str(tmp_path / "to"))
+    assert "one has no champion" in refused("fetch", "champion", "--name", "one", "--to", str(tmp_path / "to"))
+    assert not (tmp_path / "to").exists()
+    data = draw(tmp_path / "data", COLOURS, 20)
+    assert "data has no challenger: train one, or name the model" in refused("gate", "--data", str(data))
+    assert "they cannot be compared" in refused("gate", "--data", str(data), "--name", "one")
+    assert "manifest.json: cannot be read" in refused("register", str(tmp_path))
+    (tmp_path / "file").write_text("")
+    promote(client, "one", "1")
+    assert "It cannot be done" in refused("fetch", "champion", "--name", "one", "--to", str(tmp_path / "file" / "x"))
+    assert main(["--tracking-uri", "http://127.0.0.1:1", "list"]) == 2
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_the_only_model_needs_no_name(tmp_path, capsys, logged, client, mlflow_address, monkeypatch):
+    bundle = logged("only")
+    promote(client, "only", register_run(client, bundle).version)
+    found = client.search_registered_models("name = 'only'")
+    monkeypatch.setattr("mlflow.MlflowClient.search_registered_models", lambda *_: found)
+    assert main(["--tracking-uri", mlflow_address, "fetch", "champion", "--to", str(tmp_path / "to")]) == 0
+    assert load(tmp_path / "to") == bundle

@@ -1,0 +1,98 @@
+"""Settings from the command line."""
+
+import argparse
+
+import pytest
+
+from ml.training.config import Recipe, add_arguments, from_options
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_no_flags_give_the_defaults():
+    assert from_options(parse(), "f") == Recipe(data_fingerprint="f")
+
+
+def test_training_crops_are_as_large_as_the_pictures_unless_said():
+    assert from_options(parse("--size", "96"), "f").train_size == 96
+    assert from_options(parse("--size", "96", "--train-size", "64"), "f").train_size == 64
+
+
+def test_every_setting_has_a_flag_of_its_type():
+    given = {
+        "architecture": "resnet18",
+        "weights": "w.pt",
+        "resize": "center-crop",
+        "size": 64,
+        "train_size": 48,
+        "first_size": 32,
+        "crop": 0.5,
+        "rotation": 20.0,
+        "degrade": 0.1,
+        "grey": 0.2,
+        "erase": 0.3,
+        "mix": 0.4,
+        "epochs": 3,
+        "batch": 8,
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.2,
+        "ema": 0.5,
+        "patience": 2,
+        "seed": 7,
+    }
+    flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    assert from_options(parse(*flags), "f") == Recipe(data_fingerprint="f", **given)
+
+
+def test_a_resumed_run_keeps_its_settings_but_for_flags_and_data():
+    earlier = Recipe(data_fingerprint="old", epochs=3, size=64, train_size=48)
+    assert from_options(parse(), "old", earlier) == earlier
+    assert from_options(parse("--epochs", "5"), "new", earlier) == Recipe("new", epochs=5, size=64, train_size=48)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--epochs", "0", "'0' is not a whole number from 1 up"),
+        ("--epochs", "2.5", "'2.5' is not a whole number from 1 up"),
+        ("--batch", "1", "'1' is not a whole number from 2 up"),
+        ("--size", "16", "'16' is not a whole number from 32 to 1024"),
+        ("--train-size", "9999", "'9999' is not a whole number from 32 to 1024"),
+        ("--first-size", "8", "'8' is not a whole number from 32 to 1024"),
+        ("--mix", "2", "'2' is not a number from 0 to 1"),
+        ("--crop", "1.5", "'1.5' is not a number from 0.01 to 1"),
+        ("--learning-rate", "nan", "'nan' is not a number from 1e-08 to 100"),
+        ("--learning-rate", "fast", "'fast' is not a number from 1e-08 to 100"),
+        ("--seed", "-1", "'-1' is not a whole number from 0 to 2147483647"),
+        ("--architecture", "vgg99", "invalid choice: 'vgg99'"),
+        ("--resize", "squash", "invalid choice: 'squash'"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_at_once(flag, value, reason, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(flag, value)
+    assert caught.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_the_side_rises_in_steps_to_the_last_and_stays():
+    sides = [Recipe(epochs=20, first_size=64, train_size=112).side(epoch) for epoch in range(20)]
+    assert sides == sorted(sides) and set(sides) == {64, 80, 96, 112}
+    assert sides.count(64) == sides.count(80) == sides.count(96) == 4
+    assert [Recipe(epochs=1, first_size=64, train_size=96).side(0)] == [64]
+
+
+@pytest.mark.parametrize("first", [0, 96, 128])
+def test_without_a_smaller_first_side_all_epochs_have_the_same(first):
+    assert {Recipe(epochs=9, first_size=first, train_size=96).side(epoch) for epoch in range(9)} == {96}
+
+
+def test_the_last_epochs_do_not_mix():
+    mixes = [Recipe(epochs=20, mix=0.5).mixes(epoch) for epoch in range(20)]
+    assert mixes == [True] * 17 + [False] * 3
+    assert not any(Recipe(epochs=20).mixes(epoch) for epoch in range(20))
