@@ -26,7 +26,7 @@ class Classifier:
         """Classify an encoded picture: its probability for each class.
 
         Raises:
-            PictureError: It is no picture that can be decoded.
+            ImageError: It is no picture that can be decoded.
         """
         (answer,) = self.batch([picture])
         return answer
@@ -35,7 +35,7 @@ class Classifier:
         """Classify encoded pictures in one run of the model.
 
         Raises:
-            PictureError: One of them is no picture that can be decoded.
+            ImageError: One of them is no picture that can be decoded.
         """
         manifest = self._predictor.manifest
         pixels = np.stack([decode(picture, manifest.input.size, manifest.input.resize) for picture in pictures])

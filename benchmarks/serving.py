@@ -23,13 +23,13 @@ from bundle.manifest import Precision
 from bundle.predictor import Predictor
 from bundle.preprocess import decode
 from ml.data import exclude
-from ml.data.dataset import Dataset, Picture
+from ml.data.dataset import Dataset, LabelledImage
 from ml.data.scan import collect
-from ml.export.graph import Served, export
+from ml.export.graph import ServingModel, export
 from ml.model.architectures import build, normalise
 from ml.model.catalog import ARCHITECTURES, LITE, SLIM
 from ml.training import checkpoint
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.epoch import EVALUATION_BATCH
 from ml.training.temperature_scaling import fit_temperature
 
@@ -61,7 +61,7 @@ def milliseconds(bundle: Bundle, data: bytes) -> tuple[float, float]:
     return 1000 * statistics.median(decoding), 1000 * statistics.median(whole)
 
 
-def squares(pictures: Sequence[Picture], size: int, recipe: Recipe) -> NDArray[np.uint8]:
+def squares(pictures: Sequence[LabelledImage], size: int, recipe: TrainingConfig) -> NDArray[np.uint8]:
     """Decoded as the service does, shape ``(n, size, size, 3)``."""
     return np.stack([decode(p.path.read_bytes(), size, recipe.resize) for p in pictures])
 
@@ -74,7 +74,7 @@ def temperature(network: nn.Module, pixels: NDArray[np.uint8], labels: torch.Ten
     return fit_temperature(torch.cat(batches), labels)
 
 
-def bundle_of(served: Served, recipe: Recipe, precision: Precision, pixels: NDArray[np.uint8]) -> Bundle:
+def bundle_of(served: ServingModel, recipe: TrainingConfig, precision: Precision, pixels: NDArray[np.uint8]) -> Bundle:
     """Export in a precision, to measure and throw away."""
     training = bundles.Training(
         run_id=None, git_commit=None, architecture=recipe.architecture, initial_weights="", epochs=0, seed=0
@@ -83,7 +83,7 @@ def bundle_of(served: Served, recipe: Recipe, precision: Precision, pixels: NDAr
     return export(served, ["0", "1"], recipe.resize, "", training, data, pixels, precision)
 
 
-def accuracy(bundle: Bundle, pixels: NDArray[np.uint8], pictures: Sequence[Picture]) -> float:
+def accuracy(bundle: Bundle, pixels: NDArray[np.uint8], pictures: Sequence[LabelledImage]) -> float:
     """The share of right answers."""
     predictor = Predictor(bundle)
     starts = range(0, len(pixels), EVALUATION_BATCH)
@@ -102,7 +102,7 @@ def row(name: str, size: int, bundle: Bundle, right: str, data: bytes) -> str:
 def trained(run: Path, sizes: Sequence[int], data: Dataset, jpeg: bytes) -> None:
     """Print the lines of a trained network."""
     state = checkpoint.read(run / checkpoint.CHECKPOINT)
-    recipe = Recipe(**state["recipe"])
+    recipe = TrainingConfig(**state["recipe"])
     network = build(recipe.architecture, len(data.classes))
     network.load_state_dict(state["best"])
     network.eval()
@@ -110,7 +110,7 @@ def trained(run: Path, sizes: Sequence[int], data: Dataset, jpeg: bytes) -> None
     labels = torch.tensor([p.label for p in validation])
     for size in sizes:
         seen, held_out = squares(validation, size, recipe), squares(test, size, recipe)
-        served = Served(network, size, temperature(network, seen, labels))
+        served = ServingModel(network, size, temperature(network, seen, labels))
         some = seen[:: max(1, len(seen) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES]
         for precision in PRECISIONS:
             bundle = bundle_of(served, recipe, precision, some)
@@ -120,9 +120,9 @@ def trained(run: Path, sizes: Sequence[int], data: Dataset, jpeg: bytes) -> None
 
 def untrained(architecture: str, size: int, jpeg: bytes) -> None:
     """Print the line of a network that has learned nothing: its time does not depend on that."""
-    recipe = Recipe(architecture=architecture)
+    recipe = TrainingConfig(architecture=architecture)
     noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    served = Served(build(architecture, 2).eval(), size)
+    served = ServingModel(build(architecture, 2).eval(), size)
     print(row(architecture, size, bundle_of(served, recipe, "fp32", noise), "", jpeg), flush=True)
 
 

@@ -15,12 +15,12 @@ import torch
 from ml.model.architectures import build
 from ml.model.catalog import ARCHITECTURES, LITE, SLIM
 from ml.pipeline import CACHE_MARGIN
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.device import choose_device, describe_machine
-from ml.training.epoch import Loop
+from ml.training.epoch import TrainingState
 from ml.training.loader import Pixels, training_batches
 
-AUGMENTED = Recipe(size=128, rotation=15, degrade=0.2, grey=0.05, erase=0.2, mix=0.5)
+AUGMENTED = TrainingConfig(size=128, rotation=15, degrade=0.2, grey=0.05, erase=0.2, mix=0.5)
 
 
 def noise(pictures: int, side: int, folder: Path) -> Pixels:
@@ -40,7 +40,7 @@ def measure(architecture: str, side: int, pictures: int, device: torch.device, f
     start = time.perf_counter()
     batches = list(training_batches(data, recipe, side, torch.Generator().manual_seed(0), device))
     loading = time.perf_counter() - start
-    loop = Loop(build(architecture, 2), data, data, recipe, device)
+    loop = TrainingState(build(architecture, 2), data, data, recipe, device)
     loop.network.train()
     loop._step(*batches[0])  # the first one plans its memory
     start = time.perf_counter()

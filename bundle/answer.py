@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 DECIMALS = 6
 
 
-def classification(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
+def to_answer(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
     """Name the numbers of one picture; rounded, they still add up to 1."""
     exact = row.tolist()
     whole = sum(exact)

@@ -37,15 +37,15 @@ TRANSPOSE = {
 }
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """The bytes are not a picture that can be classified; the message tells the sender what to do."""
 
 
-class UnsupportedPictureError(PictureError):
+class UnsupportedImageError(ImageError):
     """Not a picture at all, or a kind of picture that is not accepted."""
 
 
-class BrokenPictureError(PictureError):
+class BrokenImageError(ImageError):
     """A picture of an accepted kind that is truncated, damaged or has too many pixels."""
 
 
@@ -64,11 +64,11 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         RGB pixels, shape ``(size, size, 3)``.
 
     Raises:
-        UnsupportedPictureError: The bytes are no picture of an accepted kind.
-        BrokenPictureError: The picture is damaged, truncated, or larger than ``max_pixels``.
+        UnsupportedImageError: The bytes are no picture of an accepted kind.
+        BrokenImageError: The picture is damaged, truncated, or larger than ``max_pixels``.
     """
     if jpeg.too_laborious(data):
-        raise BrokenPictureError(
+        raise BrokenImageError(
             f"The picture is built in more steps than the {jpeg.MAX_SCANS} scans and {jpeg.MAX_SEGMENTS} segments that "
             "are accepted. Save it anew."
         )
@@ -78,14 +78,14 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         if SIGNATURES.match(data):
-            raise BrokenPictureError(
+            raise BrokenImageError(
                 "The picture is damaged or incomplete: its header cannot be read. Send the file again, whole."
             ) from None
-        raise UnsupportedPictureError(
+        raise UnsupportedImageError(
             f"This is not a picture of an accepted kind. Send one of: {', '.join(FORMATS)}."
         ) from None
     except Image.DecompressionBombError:
-        raise BrokenPictureError(
+        raise BrokenImageError(
             f"The picture has more than {2 * max_pixels:,} pixels; at most {max_pixels:,} in all are accepted. "
             "Scale it down."
         ) from None
@@ -95,7 +95,7 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         raise _broken(error) from error
     width, height = image.size
     if width * height > max_pixels:
-        raise BrokenPictureError(
+        raise BrokenImageError(
             f"The picture has {width} × {height} pixels; at most {max_pixels:,} in all are accepted. Scale it down."
         )
     try:
@@ -104,8 +104,8 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         raise _broken(error) from error
 
 
-def _broken(error: Exception) -> BrokenPictureError:
-    return BrokenPictureError(
+def _broken(error: Exception) -> BrokenImageError:
+    return BrokenImageError(
         f"The picture is damaged or incomplete ({type(error).__name__} while decoding). Send the file again, whole."
     )
 

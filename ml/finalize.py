@@ -17,30 +17,30 @@ from bundle import manifest as bundles
 from bundle.load import Bundle
 from bundle.manifest import Precision
 from bundle.predictor import Predictor
-from ml.data.dataset import Dataset, Picture
+from ml.data.dataset import Dataset, LabelledImage
 from ml.evaluation import out_of_distribution as neither
 from ml.evaluation import plots
 from ml.evaluation import robustness as acceptance
 from ml.evaluation.metrics import Evaluation, evaluate, metrics, reference, summary
 from ml.export import graph as export
-from ml.export.graph import Served
+from ml.export.graph import ServingModel
 from ml.export.mahalanobis import Distance, choose_limits
 from ml.export.write_bundle import write
 from ml.model.features import Features
 from ml.registry import model_registry as registry
 from ml.tracking.tracker import Tracker
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.epoch import EVALUATION_BATCH
 from ml.training.loader import Pixels, plain_batches
 from ml.training.temperature_scaling import fit_temperature
-from ml.training.trainer import Fitted
+from ml.training.trainer import TrainingResult
 
 PARITY_PICTURES = 64
 CALIBRATION_PICTURES = 256
 
 
 @dataclass(frozen=True)
-class Extras:
+class ExportOptions:
     """What a person may add to the measurements.
 
     Attributes:
@@ -52,12 +52,12 @@ class Extras:
 
     precision: Precision = "fp32"
     mirrored: bool = False
-    acceptance: tuple[Picture, ...] = ()
+    acceptance: tuple[LabelledImage, ...] = ()
     neither: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServingPixels:
     """Pictures as they will be served.
 
     Attributes:
@@ -74,14 +74,14 @@ class Shown:
 
 def finish(
     network: nn.Module,
-    fitted: Fitted,
-    shown: Shown,
+    fitted: TrainingResult,
+    shown: ServingPixels,
     data: Dataset,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     training: bundles.Training,
     tracker: Tracker,
     folder: Path,
-    extras: Extras = Extras(),
+    extras: ExportOptions = ExportOptions(),
 ) -> Bundle:
     """Export, evaluate, draw and log what a training gave.
 
@@ -108,7 +108,7 @@ def finish(
         logits = (logits + _outputs(features, validation, mirrored=True)[0]) / 2
     temperature = fit_temperature(logits, validation.labels)
     distance = Distance(_outputs(features, familiar)[1], familiar.labels)
-    served = Served(network, shown.size, temperature, distance, extras.mirrored)
+    served = ServingModel(network, shown.size, temperature, distance, extras.mirrored)
     bundle = export.export(
         served,
         list(data.classes),
@@ -133,7 +133,7 @@ def finish(
     print(f"\n{manifest.name} {manifest.version}, held-out pictures:\n{summary(measured)}")
     write(folder / registry.BUNDLE_FOLDER, bundle)
     plots.save_all(fitted.history, evaluation, folder / "plots")
-    _save_model(Served(network, shown.size, temperature, mirrored=extras.mirrored), folder / "model")
+    _save_model(ServingModel(network, shown.size, temperature, mirrored=extras.mirrored), folder / "model")
     single = {name: value for name, value in measured.model_dump().items() if isinstance(value, int | float)}
     values = single | {f"recall_{name}": value for name, value in measured.recall.items()}
     tracker.metrics({f"test_{name}": value for name, value in values.items()})
@@ -143,7 +143,9 @@ def finish(
     return bundle
 
 
-def measure(bundle: Bundle, validation: Pixels, test: Sequence[Picture], extras: Extras) -> tuple[Bundle, Evaluation]:
+def measure(
+    bundle: Bundle, validation: Pixels, test: Sequence[LabelledImage], extras: ExportOptions
+) -> tuple[Bundle, Evaluation]:
     """Fill in what a manifest says of a bundle's answers: limits first, as the rest depends on them."""
     manifest = bundle.manifest
     bundle = replace(bundle, manifest=manifest.model_copy(update={"uncertainty": _limits(bundle, validation)}))
@@ -180,7 +182,7 @@ def _some_of_each_class(pictures: Pixels, most: int) -> np.ndarray:
     return np.array(pictures.pixels[chosen])
 
 
-def _save_model(served: Served, folder: Path) -> None:
+def _save_model(served: ServingModel, folder: Path) -> None:
     # A resumed run has one already, and mlflow writes over nothing.
     shutil.rmtree(folder, ignore_errors=True)
     # Two pictures: mlflow exports with this example, and a batch of one would be exported as a fixed size.

@@ -14,19 +14,19 @@ from torch import nn
 
 from bundle.manifest import MANIFEST_FILE, Training
 from ml.data import report
-from ml.data.dataset import DataError, Dataset, Picture
+from ml.data.dataset import DataError, Dataset, LabelledImage
 from ml.data.folder import slug
 from ml.data.scan import collect, scan
 from ml.evaluation import out_of_distribution as neither
 from ml.export.write_bundle import write
-from ml.finalize import Extras, Shown, finish
+from ml.finalize import ExportOptions, ServingPixels, finish
 from ml.model.architectures import build, describe_weights
 from ml.registry import model_registry as registry
 from ml.tracking.tracker import STATE_FILE, Tracker
 from ml.training import checkpoint, distributed
 from ml.training import config as recipes
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.device import choose_device, describe_machine, mixed_precision
 from ml.training.epoch import Epoch
 from ml.training.loader import Pixels
@@ -69,7 +69,7 @@ def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device
     commit = _git_commit()  # now: somebody may go on working while it trains
     data = scan(options.data, exclude=options.exclude)
     photos, others = _acceptance(options.acceptance, data), neither.read(options.neither)
-    extras = Extras(options.precision, options.mirrored, photos, others)
+    extras = ExportOptions(options.precision, options.mirrored, photos, others)
     champion = options.champion or registry.SERVED
     served = registry.served_bundle(champion, data)
     folder = _folder(options, data)
@@ -128,15 +128,15 @@ def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device
     return 0
 
 
-def _recipe(options: argparse.Namespace, data: Dataset, folder: Path) -> Recipe:
-    earlier = Recipe(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
+def _recipe(options: argparse.Namespace, data: Dataset, folder: Path) -> TrainingConfig:
+    earlier = TrainingConfig(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
     recipe = recipes.from_options(options, data.fingerprint, earlier)
     if earlier:
         checkpoint.require_same(folder / CHECKPOINT, earlier, recipe)
     return recipe
 
 
-def _network(recipe: Recipe, data: Dataset) -> nn.Module:
+def _network(recipe: TrainingConfig, data: Dataset) -> nn.Module:
     torch.manual_seed(recipe.seed)
     return build(recipe.architecture, len(data.classes), recipe.weights)
 
@@ -153,7 +153,7 @@ def _folder(options: argparse.Namespace, data: Dataset) -> Path:
 def _tracker(
     client: MlflowClient,
     folder: Path,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     data: Dataset,
     device: torch.device,
     options: argparse.Namespace,
@@ -178,7 +178,7 @@ def _tracker(
     return tracker
 
 
-def _acceptance(folder: Path | None, data: Dataset) -> tuple[Picture, ...]:
+def _acceptance(folder: Path | None, data: Dataset) -> tuple[LabelledImage, ...]:
     """The photos of a folder that has the data set's classes, none of which is among the data set's pictures.
 
     Raises:
@@ -189,23 +189,23 @@ def _acceptance(folder: Path | None, data: Dataset) -> tuple[Picture, ...]:
     photos = collect(folder)
     if photos.classes != data.classes:
         raise DataError(f"{folder} has the classes {', '.join(photos.classes)}, not {', '.join(data.classes)}.")
-    if known := {p.sha256 for p in data.pictures} & {p.sha256 for p in photos.pictures}:
+    if known := {p.sha256 for p in data.images} & {p.sha256 for p in photos.images}:
         raise DataError(f"{folder} has {len(known)} pictures of the data set: what was seen proves nothing.")
-    return photos.pictures
+    return photos.images
 
 
-def _pixels(data: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
+def _pixels(data: Dataset, recipe: TrainingConfig, cache: Path) -> tuple[Pixels, Pixels]:
     """Pictures to learn from and to validate with."""
     side = round(recipe.size * CACHE_MARGIN)
     training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
     return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
 
 
-def _shown(data: Dataset, recipe: Recipe, size: int, cache: Path) -> Shown:
+def _shown(data: Dataset, recipe: TrainingConfig, size: int, cache: Path) -> ServingPixels:
     """Pictures as they will be served: some that the network learned from, and those to choose limits with."""
     learned = data.split("train")
     some = learned[:: -(-len(learned) // FAMILIAR_PICTURES)]
-    return Shown(
+    return ServingPixels(
         size,
         Pixels(some, size, recipe.resize, cache, "familiar pictures"),
         Pixels(data.split("validation"), size, recipe.resize, cache, "validation pictures"),

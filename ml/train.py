@@ -8,7 +8,7 @@ from typing import get_args
 
 from bundle.load import BundleError
 from bundle.manifest import Precision
-from bundle.preprocess import PictureError
+from bundle.preprocess import ImageError
 from ml.data import exclude
 from ml.errors import UserError
 from ml.registry import model_registry as registry
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ml import pipeline
 
         return pipeline.run(client, options)
-    except (UserError, BundleError, PictureError, OSError) as error:
+    except (UserError, BundleError, ImageError, OSError) as error:
         # One sentence for the person at the keyboard; anything else is a bug, and shows where it happened.
         print(f"\n{error}", file=sys.stderr)
         return 2

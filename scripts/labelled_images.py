@@ -19,8 +19,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from bundle.load import BundleError, load
-from bundle.preprocess import PictureError, decode
-from services.monitor.test_images import SEPARATOR, Labelled, PicturesError, labelled
+from bundle.preprocess import ImageError, decode
+from services.monitor.test_images import SEPARATOR, Labelled, TestImagesError, labelled
 
 CHAMPION = Path(__file__).resolve().parent.parent / "models" / "champion"
 NUMBER = 20
@@ -52,7 +52,7 @@ def choose(folder: Path, number: int, classes: list[str]) -> list[Labelled]:
     """
     try:
         found = labelled(folder, sys.maxsize)
-    except PicturesError as error:
+    except TestImagesError as error:
         raise LabelledImagesError(str(error)) from error
     by_label: dict[str, list[Labelled]] = {}
     for picture in found:
@@ -103,7 +103,7 @@ def _checked(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         decode(content, 128, "stretch")
-    except (OSError, PictureError) as error:
+    except (OSError, ImageError) as error:
         raise LabelledImagesError(f"{path} is of no use. {error}") from error
     return content
 

@@ -18,7 +18,7 @@ from joblib import cpu_count
 from tqdm import tqdm
 
 from bundle import load as bundle_folder
-from bundle.answer import classification
+from bundle.answer import to_answer
 from bundle.load import CHAMPION, Bundle, BundleError
 from bundle.predictor import Predictor
 from ml.batch.csv_file import Done, Scores, encode, text
@@ -140,7 +140,7 @@ def _row(path: Path, error: str | None) -> list[object]:
         # What stopped a run would stop it again each time it is gone on with.
         reason = str(failure) if isinstance(failure, UnusableError) else f"not scored: {failure}"
         return [text(path), *[""] * (len(manifest.classes) + 3), reason, *model]
-    answer = classification(manifest.classes, probabilities[0])
+    answer = to_answer(manifest.classes, probabilities[0])
     confidence, *numbers = (f"{p:.6f}" for p in (answer["confidence"], *answer["probabilities"].values()))
     flag = "" if uncertain is None else str(bool(uncertain[0])).lower()
     return [text(path), answer["label"], confidence, flag, *numbers, "", *model]

@@ -25,7 +25,7 @@ class DataError(UserError):
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledImage:
     """One picture that decodes."""
 
     path: Path
@@ -62,18 +62,18 @@ class Dataset:
     source: str | None
     synthetic: bool
     classes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[LabelledImage, ...]
     problems: tuple[Problem, ...]
     fingerprint: str
     lists: dict[str, str] = field(default_factory=dict)
 
-    def split(self, name: Split) -> tuple[Picture, ...]:
+    def split(self, name: Split) -> tuple[LabelledImage, ...]:
         """The pictures of one split, in the data set's order."""
-        return tuple(picture for picture in self.pictures if picture.split == name)
+        return tuple(picture for picture in self.images if picture.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Pictures by split and class, zeros included."""
-        found = Counter((picture.split, picture.label) for picture in self.pictures)
+        found = Counter((picture.split, picture.label) for picture in self.images)
         return {split: {name: found[split, label] for label, name in enumerate(self.classes)} for split in SPLITS}
 
     def left_out(self) -> dict[str, int]:
@@ -89,7 +89,7 @@ class Dataset:
         for split, counts in self.counts().items():
             for name, count in counts.items():
                 if not count:
-                    have = sum(self.classes[picture.label] == name for picture in self.pictures)
+                    have = sum(self.classes[picture.label] == name for picture in self.images)
                     raise DataError(
                         f"Class {name!r} has too few pictures ({have} that can be used, none of them in the {split} "
                         "split): add more; a few dozen in each class are the least."
@@ -108,7 +108,7 @@ def split_of(sha256: str) -> Split:
     return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
 
 
-def fingerprint(pictures: tuple[Picture, ...], classes: tuple[str, ...]) -> str:
+def fingerprint(pictures: tuple[LabelledImage, ...], classes: tuple[str, ...]) -> str:
     """SHA-256 of the set's content: the same pictures in the same classes, whatever the files are called."""
     pairs = sorted((picture.sha256, classes[picture.label]) for picture in pictures)
     return hashlib.sha256("".join(f"{sha256} {name}\n" for sha256, name in pairs).encode()).hexdigest()

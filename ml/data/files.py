@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.data.dataset import Reason
-from bundle.preprocess import FORMATS, PictureError, Resize, UnsupportedPictureError, decode
+from bundle.preprocess import FORMATS, ImageError, Resize, UnsupportedImageError, decode
 
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 # Far above any photo; a film or a disk image among the pictures must not fill the memory.
@@ -88,8 +88,8 @@ def load(path: Path, size: int, resize: Resize) -> tuple[bytes, NDArray[np.uint8
         raise UnusableError("empty", "0 bytes")
     try:
         return data, decode(data, size, resize)
-    except UnsupportedPictureError:
+    except UnsupportedImageError:
         raise UnusableError("not a picture", f"not one of {', '.join(FORMATS)}") from None
-    except PictureError as error:
+    except ImageError as error:
         # The service's message advises who sends the file; here the decoder's own is of more use.
         raise UnusableError("truncated or damaged", str(error.__cause__ or error)) from error

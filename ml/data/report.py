@@ -24,7 +24,7 @@ def describe(dataset: Dataset, all_of_them: str) -> str:
     counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
     rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
     parts = [
-        f"{dataset.name}: {len(dataset.pictures):,} pictures, {len(dataset.problems):,} files left out",
+        f"{dataset.name}: {len(dataset.images):,} pictures, {len(dataset.problems):,} files left out",
         _table([["", *dataset.classes, "all"], *rows]),
     ]
     if dataset.problems:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ml.data import exclude as excludes
-from ml.data.dataset import DataError, Dataset, Picture, Problem, fingerprint, split_of
+from ml.data.dataset import DataError, Dataset, LabelledImage, Problem, fingerprint, split_of
 from ml.data.files import UnusableError, load, passed_over, walk
 from ml.data.folder import Description, read_description, slug
 
@@ -69,7 +69,7 @@ def collect(folder: Path, exclude: Sequence[Path] = (), workers: int | None = No
     checked, excluded = _without_excluded(checked, named)
     usable, repeated = _without_repeats([one for one in checked if one.problem is None])
     pictures = tuple(
-        Picture(one.file.path, one.file.label, one.sha256, split_of(one.sha256))
+        LabelledImage(one.file.path, one.file.label, one.sha256, split_of(one.sha256))
         for one in sorted(usable, key=lambda one: (one.file.label, one.file.name))
     )
     broken = [one.problem for one in checked if one.problem is not None]
@@ -78,7 +78,7 @@ def collect(folder: Path, exclude: Sequence[Path] = (), workers: int | None = No
         source=description.source,
         synthetic=description.synthetic,
         classes=classes,
-        pictures=pictures,
+        images=pictures,
         problems=tuple(sorted([*unreadable, *excluded, *broken, *repeated], key=lambda problem: problem.path)),
         fingerprint=fingerprint(pictures, classes),
         lists=lists,

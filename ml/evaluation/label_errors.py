@@ -15,21 +15,21 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from bundle.preprocess import PictureError
+from bundle.preprocess import ImageError
 from ml.data import exclude
-from ml.data.dataset import Dataset, Picture
+from ml.data.dataset import Dataset, LabelledImage
 from ml.data.scan import scan
 from ml.errors import UserError
 from ml.model.architectures import build
 from ml.model.catalog import SLIM
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.epoch import EVALUATION_BATCH
 from ml.training.loader import Pixels, plain_batches
 from ml.training.temperature_scaling import fit_temperature
 from ml.training.trainer import fit
 
 # Small and short: what is wrong enough to be seen by a person is seen at 64 pixels too.
-SEARCH = Recipe(architecture=SLIM, size=64, train_size=64, crop=0.4, epochs=12, learning_rate=3e-3, patience=12)
+SEARCH = TrainingConfig(architecture=SLIM, size=64, train_size=64, crop=0.4, epochs=12, learning_rate=3e-3, patience=12)
 DECODED_SIDE = 80
 LIST = "suspects.csv"
 COLUMNS, ROWS, TILE, CAPTION = 8, 6, 160, 26
@@ -39,13 +39,13 @@ COLUMNS, ROWS, TILE, CAPTION = 8, 6, 160, 26
 class Suspect:
     """A picture whose label is doubted; ``probability`` is that of ``likelier``, the class seen in it."""
 
-    picture: Picture
+    picture: LabelledImage
     label: str
     likelier: str
     probability: float
 
 
-def find(data: Dataset, folds: int, least: float, cache: Path, recipe: Recipe = SEARCH) -> list[Suspect]:
+def find(data: Dataset, folds: int, least: float, cache: Path, recipe: TrainingConfig = SEARCH) -> list[Suspect]:
     """Ask about every training and validation picture a network that was trained without it.
 
     The test pictures are neither learned from nor searched: cleaned of what networks find hard, they would flatter.
@@ -60,7 +60,7 @@ def find(data: Dataset, folds: int, least: float, cache: Path, recipe: Recipe = 
     Returns:
         The doubted pictures, the most confidently contradicted first.
     """
-    pictures = [p for p in data.pictures if p.split != "test"]
+    pictures = [p for p in data.images if p.split != "test"]
     suspects = []
     for fold in range(folds):
         # The last digits of the hash, since the first ones decide the split.
@@ -76,7 +76,7 @@ def find(data: Dataset, folds: int, least: float, cache: Path, recipe: Recipe = 
     return sorted(suspects, key=lambda suspect: -suspect.probability)
 
 
-def _out_of_fold(learned: Pixels, unseen: Pixels, classes: int, recipe: Recipe) -> torch.Tensor:
+def _out_of_fold(learned: Pixels, unseen: Pixels, classes: int, recipe: TrainingConfig) -> torch.Tensor:
     """Probabilities of the unseen pictures, shape ``(n, classes)``."""
     device = torch.device("cpu")
     torch.manual_seed(recipe.seed)
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = scan(options.data, options.exclude)
         suspects = find(data, options.folds, options.least, options.cache)
         write(options.out, suspects)
-    except (UserError, PictureError, OSError) as error:
+    except (UserError, ImageError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,9 +17,9 @@ from bundle.image_statistics import RANGES, statistics
 from bundle.load import Bundle, BundleError, load
 from bundle.manifest import CalibrationBin, Histogram, Metrics, Mistake, Reference
 from bundle.predictor import Predictor
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from ml.data import exclude
-from ml.data.dataset import DataError, Picture
+from ml.data.dataset import DataError, LabelledImage
 from ml.data.scan import collect
 from ml.errors import UserError
 
@@ -47,7 +47,7 @@ class Evaluation:
         uncertain: Which answers the service flags, shape ``(n,)``; None if the bundle has no limits for that.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[LabelledImage, ...]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     classes: tuple[str, ...]
@@ -72,7 +72,7 @@ class Evaluation:
 
 def evaluate(
     bundle: Bundle,
-    pictures: Sequence[Picture],
+    pictures: Sequence[LabelledImage],
     progress: bool = True,
     spoil: Callable[[bytes], bytes] = lambda data: data,
 ) -> Evaluation:
@@ -90,7 +90,7 @@ def evaluate(
     predictor = Predictor(bundle)
     settings = bundle.manifest.input
 
-    def answer(batch: Sequence[Picture]) -> Answers:
+    def answer(batch: Sequence[LabelledImage]) -> Answers:
         squares = np.stack([decode(spoil(p.path.read_bytes()), settings.size, settings.resize) for p in batch])
         return *predictor.answer(squares), statistics(squares)
 
@@ -170,7 +170,7 @@ def worst_mistakes(evaluation: Evaluation) -> list[Mistake]:
     limits = {name: np.quantile(values, [UNUSUAL, 1 - UNUSUAL]) for name, values in evaluation.statistics.items()}
     mistakes = []
     for i in worst:
-        path = evaluation.pictures[i].path
+        path = evaluation.images[i].path
         traits = []
         for name, (low, high) in limits.items():
             value = evaluation.statistics[name][i]
@@ -236,11 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.data} has the classes {', '.join(data.classes)}, "
                 f"but the bundle knows {', '.join(bundle.manifest.classes)}."
             )
-        pictures = data.pictures if options.split == "all" else data.split(options.split)
+        pictures = data.images if options.split == "all" else data.split(options.split)
         if not pictures:
             raise DataError(f"{options.data} has no pictures in its {options.split} split: choose --split all.")
         result = metrics(evaluate(bundle, pictures))
-    except (UserError, BundleError, PictureError, OSError) as error:
+    except (UserError, BundleError, ImageError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{bundle.manifest.name} {bundle.manifest.version} on {options.data} ({options.split}):\n{summary(result)}")

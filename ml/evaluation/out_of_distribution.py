@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from bundle.load import Bundle
 from bundle.manifest import Neither
 from bundle.predictor import Predictor
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from ml.data.dataset import DataError
 from ml.data.scan import CHECK_SIZE
 
@@ -40,7 +40,7 @@ def read(folders: Sequence[Path]) -> dict[str, list[bytes]]:
             kinds[folder.name] = [path.read_bytes() for path in sorted(folder.iterdir())]
             for data in kinds[folder.name]:
                 decode(data, CHECK_SIZE, "stretch")
-        except (OSError, PictureError) as error:
+        except (OSError, ImageError) as error:
             raise DataError(f"{folder} is not a folder of pictures alone ({error}).") from error
         if not kinds[folder.name]:
             raise DataError(f"{folder} holds no pictures.")

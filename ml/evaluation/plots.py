@@ -140,7 +140,7 @@ def worst_mistakes(evaluation: Evaluation) -> Figure:
     for axes in np.ravel(figure.subplots(rows, columns)):
         axes.axis("off")
     for axes, i in zip(figure.axes, worst, strict=False):
-        picture = evaluation.pictures[i]
+        picture = evaluation.images[i]
         # As the service sees it: turned the right way up, and small however large the file is.
         axes.imshow(decode(picture.path.read_bytes(), THUMBNAIL, "stretch"))
         answer, truth = evaluation.classes[evaluation.predictions[i]], evaluation.classes[evaluation.labels[i]]

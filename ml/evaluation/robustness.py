@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from bundle.load import Bundle
 from bundle.manifest import Acceptance
-from ml.data.dataset import Picture
+from ml.data.dataset import LabelledImage
 from ml.evaluation.corruptions import CORRUPTIONS
 from ml.evaluation.metrics import evaluate, metrics
 
 
-def measure(bundle: Bundle, photos: Sequence[Picture]) -> Acceptance:
+def measure(bundle: Bundle, photos: Sequence[LabelledImage]) -> Acceptance:
     """Ask a bundle about photos as they are, and as each of ``ml.evaluation.corruptions`` makes them.
 
     Args:

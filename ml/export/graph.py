@@ -32,7 +32,7 @@ class ExportError(UserError):
     """The bundle must not be used; the message is one sentence that says why."""
 
 
-class Served(nn.Module):
+class ServingModel(nn.Module):
     """A network with its pre- and post-processing: uint8 pixels in, probabilities out."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Served(nn.Module):
 
 
 def export(
-    served: Served,
+    served: ServingModel,
     classes: list[str],
     resize: Resize,
     name: str,
@@ -127,7 +127,7 @@ def export(
     return Bundle(manifest.model_copy(update={"parity": parity}), model)
 
 
-def to_onnx(served: Served) -> onnx.ModelProto:
+def to_onnx(served: ServingModel) -> onnx.ModelProto:
     """Export to an ONNX graph that takes any number of pictures.
 
     Args:
@@ -175,7 +175,7 @@ def serialise(model: onnx.ModelProto, classes: list[str]) -> bytes:
 
 
 @torch.inference_mode()
-def check_parity(bundle: Bundle, served: Served, pixels: NDArray[np.uint8]) -> Parity:
+def check_parity(bundle: Bundle, served: ServingModel, pixels: NDArray[np.uint8]) -> Parity:
     """Compare the graph with PyTorch on real pictures.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from bundle.manifest import Acceptance, Manifest, Metrics
-from ml.training.config import PRECISION, Recipe
+from ml.training.config import PRECISION, TrainingConfig
 
 CARD_FILE = "MODEL_CARD.md"
 # A list of more patterns than this is not printed; the manifest has it whole.
@@ -153,7 +153,7 @@ on {manifest.created[:10]}, at commit `{(training.git_commit or "unknown")[:12]}
 
 def _again(manifest: Manifest) -> str:
     """How to train it again; empty where the settings are not known."""
-    defaults = asdict(Recipe())
+    defaults = asdict(TrainingConfig())
     changed = {k: v for k, v in manifest.training.recipe.items() if v != defaults.get(k, v)}
     if not manifest.training.recipe:
         return ""

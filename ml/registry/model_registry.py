@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from bundle.load import Bundle, BundleError, load
 from bundle.manifest import MANIFEST_FILE, Manifest
-from bundle.preprocess import PictureError
+from bundle.preprocess import ImageError
 from ml.data import exclude, report
 from ml.data.dataset import Dataset
 from ml.data.folder import slug
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.command(connect(options.tracking_uri), options))
-    except (UserError, BundleError, PictureError) as error:
+    except (UserError, BundleError, ImageError) as error:
         print(error, file=sys.stderr)
         return 2
     except Failure as error:

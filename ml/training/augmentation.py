@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - the name torchvision's own documentation uses
 
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 
 # Of random crops: Szegedy et al. 2015, "Going Deeper with Convolutions".
 CROP_ASPECT = (3 / 4, 4 / 3)
@@ -26,7 +26,7 @@ MIXUP_ALPHA = 0.2
 T = TypeVar("T")
 
 
-def augment(picture: Tensor, side: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def augment(picture: Tensor, side: int, recipe: TrainingConfig, generator: torch.Generator) -> Tensor:
     """Crop, flip, turn and degrade one picture.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 from ml.atomic import whole_file
 from ml.errors import UserError
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -17,7 +17,7 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, written or gone on from; the message is one sentence that says why."""
 
 
-def write(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+def write(path: Path, recipe: TrainingConfig, state: dict[str, Any]) -> None:
     """Write a checkpoint; a crash in between leaves the earlier one as it was.
 
     Raises:
@@ -37,7 +37,7 @@ def write(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
         ) from error
 
 
-def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
+def read(path: Path, recipe: TrainingConfig | None = None) -> dict[str, Any]:
     """Read a checkpoint.
 
     Args:
@@ -49,7 +49,7 @@ def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        earlier = Recipe(**state["recipe"])
+        earlier = TrainingConfig(**state["recipe"])
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist: no epoch was finished there, so there is nothing to resume."
@@ -62,7 +62,7 @@ def read(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     return state
 
 
-def require_same(path: Path, earlier: Recipe, recipe: Recipe) -> None:
+def require_same(path: Path, earlier: TrainingConfig, recipe: TrainingConfig) -> None:
     """Check that a checkpoint's recipe is the one to go on with.
 
     Raises:

@@ -21,7 +21,7 @@ MIXING = 0.85
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """What decides the result of a training run; a resumed run must have the same."""
 
     data_fingerprint: str = ""
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("recipe")
 
     def setting(name: str, text: str, **options: Any) -> None:
-        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{getattr(Recipe, name)}]", **options)
+        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{getattr(TrainingConfig, name)}]", **options)
 
     setting("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
     setting("weights", "scratch, imagenet, or a checkpoint file")
@@ -113,11 +113,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting("seed", "of everything random", type=_between(int, 0, 2**31 - 1))
 
 
-def from_options(options: argparse.Namespace, data_fingerprint: str, earlier: Recipe | None = None) -> Recipe:
+def from_options(
+    options: argparse.Namespace, data_fingerprint: str, earlier: TrainingConfig | None = None
+) -> TrainingConfig:
     """Make a recipe of the flags that were used, over an earlier run's recipe or the defaults."""
-    used: dict[str, Any] = {f.name: getattr(options, f.name, None) for f in fields(Recipe)}
+    used: dict[str, Any] = {f.name: getattr(options, f.name, None) for f in fields(TrainingConfig)}
     used = {name: value for name, value in used.items() if value is not None}
     used["data_fingerprint"] = data_fingerprint
     if earlier:
         return replace(earlier, **used)
-    return Recipe(**{"train_size": used.get("size", Recipe.size), **used})
+    return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **used})

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ml.errors import UserError
 from ml.training import checkpoint, distributed
 from ml.training.augmentation import mixing
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.device import mixed_precision
 from ml.training.loader import Ahead, Pixels, plain_batches, training_batches
 from ml.training.temperature_scaling import fit_temperature
@@ -46,18 +46,18 @@ class Epoch:
     step_images_per_second: float = 0
 
 
-class FitError(UserError):
+class TrainingError(UserError):
     """Training cannot go on; the message is one sentence that says why."""
 
 
-class Loop:
+class TrainingState:
     """The state of a training run that a checkpoint holds."""
 
     def __init__(
-        self, network: nn.Module, training: Pixels, validation: Pixels, recipe: Recipe, device: torch.device
+        self, network: nn.Module, training: Pixels, validation: Pixels, recipe: TrainingConfig, device: torch.device
     ) -> None:
         if recipe.batch % distributed.size():
-            raise FitError(
+            raise TrainingError(
                 f"A batch of {recipe.batch} cannot be shared by {distributed.size()} processes: "
                 "choose a multiple with --batch."
             )
@@ -134,7 +134,7 @@ class Loop:
                 self._validate() if distributed.is_first() else (0.0, 0.0)
             )
             if not math.isfinite(train_loss + validation_loss):
-                raise FitError(
+                raise TrainingError(
                     f"The loss is not a number in epoch {self.epoch + 1}: lower --learning-rate "
                     f"(it is {self.recipe.learning_rate:g})."
                 )

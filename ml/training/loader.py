@@ -19,11 +19,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bundle import preprocess as image
-from bundle.preprocess import PictureError, Resize, decode
-from ml.data.dataset import DataError, Picture
+from bundle.preprocess import ImageError, Resize, decode
+from ml.data.dataset import DataError, LabelledImage
 from ml.model.architectures import normalise
 from ml.training.augmentation import augment, jitter
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Pixels:
     """The decoded pictures of one split, kept in a memory-mapped file so that they need not fit in memory."""
 
-    def __init__(self, pictures: Sequence[Picture], side: int, resize: Resize, cache: Path, name: str) -> None:
+    def __init__(self, pictures: Sequence[LabelledImage], side: int, resize: Resize, cache: Path, name: str) -> None:
         """Decode the pictures, or find them decoded by an earlier run.
 
         Args:
@@ -43,7 +43,7 @@ class Pixels:
 
         Raises:
             DataError: The cache folder's disk is too full.
-            PictureError: A picture no longer decodes.
+            ImageError: A picture no longer decodes.
             OSError: A picture cannot be read any more, or the cache folder cannot be written.
         """
         self.labels = torch.tensor([p.label for p in pictures])
@@ -59,7 +59,7 @@ class Pixels:
         return len(self.labels)
 
 
-def _decode_all(pictures: Sequence[Picture], side: int, resize: Resize, path: Path, name: str) -> None:
+def _decode_all(pictures: Sequence[LabelledImage], side: int, resize: Resize, path: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     shape = (len(pictures), side, side, 3)
@@ -87,13 +87,13 @@ def _decode_all(pictures: Sequence[Picture], side: int, resize: Resize, path: Pa
 def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
     try:
         return decode(path.read_bytes(), side, resize)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error} It was sound when the folder was scanned.") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error} It was sound when the folder was scanned.") from error
 
 
 def training_batches(
     data: Pixels,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     side: int,
     generator: torch.Generator,
     device: torch.device,

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from ml.training import distributed
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import Recipe
-from ml.training.epoch import Epoch, Loop
+from ml.training.config import TrainingConfig
+from ml.training.epoch import Epoch, TrainingState
 from ml.training.loader import Pixels
 
 
 @dataclass
-class Fitted:
+class TrainingResult:
     """How a training run ended; ``hours`` are those of its epochs, validation left out."""
 
     history: list[Epoch]
@@ -31,12 +31,12 @@ def fit(
     network: nn.Module,
     training: Pixels,
     validation: Pixels,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     device: torch.device,
     folder: Path,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Fitted:
+) -> TrainingResult:
     """Train a network and give its best weights by validation loss.
 
     The optimiser is AdamW on a one-cycle schedule (Smith & Topin 2019); what is validated and kept is an
@@ -57,10 +57,10 @@ def fit(
 
     Raises:
         CheckpointError: The checkpoint to resume from is missing, unreadable or of another recipe.
-        FitError: The loss is not a number, or the batch cannot be shared among the processes.
+        TrainingError: The loss is not a number, or the batch cannot be shared among the processes.
         KeyboardInterrupt: Ctrl-C before the first epoch was done.
     """
-    loop = Loop(network, training, validation, recipe, device)
+    loop = TrainingState(network, training, validation, recipe, device)
     if resume:
         loop.restore(folder / CHECKPOINT)
     with contextlib.suppress(KeyboardInterrupt), _ctrl_c_as_wish() as loop.stop_wished:
@@ -74,7 +74,7 @@ def fit(
     if not loop.history:
         raise KeyboardInterrupt
     hours = sum(loop.pictures / epoch.images_per_second for epoch in loop.history) / 3600
-    return Fitted(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C", hours)
+    return TrainingResult(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C", hours)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, current_app, g
 from werkzeug.exceptions import HTTPException
 
-from bundle.preprocess import UnsupportedPictureError
+from bundle.preprocess import UnsupportedImageError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -76,9 +76,9 @@ class Problem(HTTPException):
             self.headers["Retry-After"] = str(retry_after)
 
 
-def picture_problem(error: Exception, index: int | None) -> Problem:
+def image_problem(error: Exception, index: int | None) -> Problem:
     """The problem for a picture that ``image.decode`` refused."""
-    kind = NOT_A_PICTURE if isinstance(error, UnsupportedPictureError) else BROKEN_PICTURE
+    kind = NOT_A_PICTURE if isinstance(error, UnsupportedImageError) else BROKEN_PICTURE
     return Problem(kind, str(error), index=index)
 
 

@@ -67,7 +67,7 @@ def run(settings: Settings) -> Result:
     if settings.labelled_images:
         try:
             found += [(p.label, p.path) for p in pictures.labelled(settings.labelled_images, settings.check_pictures)]
-        except pictures.PicturesError as error:
+        except pictures.TestImagesError as error:
             useless = True
             problems.append(f"LABELLED_IMAGES: {error}")
     outcomes = _ask_all(settings, found or [(None, None)])

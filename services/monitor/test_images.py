@@ -20,7 +20,7 @@ class Labelled:
     path: Path
 
 
-class PicturesError(Exception):
+class TestImagesError(Exception):
     """The folder of labelled pictures is of no use; the message is one sentence that says why."""
 
 
@@ -33,15 +33,15 @@ def labelled(folder: Path, most: int) -> list[Labelled]:
         most: At most so many are returned, picked evenly, the same ones every time.
 
     Raises:
-        PicturesError: There are files and folders but no labelled picture, or they cannot be read.
+        TestImagesError: There are files and folders but no labelled picture, or they cannot be read.
     """
     try:
         inside = _inside(folder)
         found = _find(_without_outer(inside))
     except OSError as error:
-        raise PicturesError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from error
+        raise TestImagesError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from error
     if inside and not found:
-        raise PicturesError(
+        raise TestImagesError(
             f"{printable(str(folder))} has no labelled picture ({', '.join(sorted(SUFFIXES))}): "
             f"put them in a folder per class, or name them <label>{SEPARATOR}anything.jpg."
         )

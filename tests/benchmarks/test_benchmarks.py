@@ -11,7 +11,7 @@ import torch
 from benchmarks import serving, training
 from ml.model.architectures import build
 from ml.training import checkpoint
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from tests.ml.conftest import COLOURS, draw
 
 LINE = re.compile(r"^\| (\S+) \| (\d+) \| (.*) \|$", re.MULTILINE)
@@ -46,7 +46,7 @@ def test_training_prints_loader_and_step_for_each_network_and_side(monkeypatch, 
 @pytest.fixture
 def run(tmp_path) -> Path:
     """A run whose network calls everything the second class."""
-    recipe = Recipe(architecture="resnet18_slim", size=32)
+    recipe = TrainingConfig(architecture="resnet18_slim", size=32)
     network = build(recipe.architecture, 2)
     torch.nn.init.zeros_(network.fc.weight)
     network.fc.bias.data = torch.tensor([0.0, 2.0])

@@ -14,7 +14,8 @@ from benchmarks import compare, environments, extremes, growth, limit, payload, 
 from benchmarks.drive import RefusedError, Row, Run
 from benchmarks.processes import running
 from benchmarks.servers import BENTOML, FASTAPI, FOLDER, LITSERVE, MULTIPART, OURS, PROTOTYPE, RAW, Server
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 
 RUN = Run(rate=100, refused=0, p50=20, p99=50, processor=9, memory=300, generator_seconds=0.2, seconds=2)
 

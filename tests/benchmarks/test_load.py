@@ -14,7 +14,8 @@ from PIL import Image
 
 from benchmarks import load, payload, photos
 from benchmarks.connection import LOST
-from tests import bundles, pictures, servers
+from tests import bundles, servers
+from tests import drawn_images as pictures
 
 SECONDS = 0.5
 

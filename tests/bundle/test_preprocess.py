@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.preprocess import BrokenPictureError, PictureError, UnsupportedPictureError, decode
-from tests import pictures
+from bundle.preprocess import BrokenImageError, ImageError, UnsupportedImageError, decode
+from tests import drawn_images as pictures
+from tests.drawn_images import BLUE, GREEN, RED, WHITE
 from tests.fuzz import formats
-from tests.pictures import BLUE, GREEN, RED, WHITE
 
 SIZE = 32
 
@@ -106,13 +106,13 @@ def test_a_jpeg_at_reduced_scale_is_not_stretched_by_its_last_half_filled_pixels
 
 @pytest.mark.parametrize("name", pictures.NOT_PICTURES)
 def test_what_is_no_accepted_picture_is_unsupported(name):
-    with pytest.raises(UnsupportedPictureError, match="JPEG, PNG, WEBP, GIF, BMP"):
+    with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP"):
         decode(pictures.NOT_PICTURES[name](), SIZE, "stretch")
 
 
 @pytest.mark.parametrize("name", pictures.BROKEN)
 def test_a_broken_picture_is_named_broken(name):
-    with pytest.raises(BrokenPictureError):
+    with pytest.raises(BrokenImageError):
         decode(pictures.BROKEN[name](), SIZE, "stretch")
 
 
@@ -124,7 +124,7 @@ def test_a_cut_picture_is_refused_or_whole_but_never_half(kind):
     for length in [*range(0, len(data), max(1, len(data) // 150)), *range(len(data) - 12, len(data))]:
         try:
             pixels = decode(data[:length], SIZE, "stretch")
-        except PictureError:
+        except ImageError:
             refused += 1
         else:
             assert np.array_equal(pixels, whole), f"cut at {length} of {len(data)} bytes gives half a picture"
@@ -135,7 +135,7 @@ def test_a_cut_picture_is_refused_or_whole_but_never_half(kind):
 def test_too_many_pixels_are_refused_before_decoding_and_exactly_enough_are_not():
     data = pictures.plain(RED, "PNG", (100, 100))
     assert_colour(decode(data, SIZE, "stretch", max_pixels=10_000), RED)
-    with pytest.raises(BrokenPictureError, match="100 × 100 pixels; at most 9,999"):
+    with pytest.raises(BrokenImageError, match="100 × 100 pixels; at most 9,999"):
         decode(data, SIZE, "stretch", max_pixels=9_999)
 
 
@@ -144,16 +144,16 @@ def test_a_png_damaged_inside_is_refused():
     for percent in range(20, 100, 20):
         place = len(data) * percent // 100
         damaged = data[:place] + bytes(8) + data[place + 8 :]
-        with pytest.raises(BrokenPictureError):
+        with pytest.raises(BrokenImageError):
             decode(damaged, SIZE, "stretch")
 
 
 def test_a_sound_is_no_broken_picture():
-    with pytest.raises(UnsupportedPictureError):
+    with pytest.raises(UnsupportedImageError):
         decode(b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), SIZE, "stretch")
 
 
 @pytest.mark.parametrize("flags", [0x08, 0x0D], ids=["background", "what was there before"])
 def test_a_gif_is_refused_before_pillow_makes_room_for_what_its_frame_leaves_behind(flags):
-    with pytest.raises(BrokenPictureError, match="more than 20,000 pixels; at most 10,000"):
+    with pytest.raises(BrokenImageError, match="more than 20,000 pixels; at most 10,000"):
         decode(formats.gif(1000, 1000, flags=flags), SIZE, "stretch", max_pixels=10_000)

@@ -14,10 +14,11 @@ import pytest
 import requests
 
 from services.inference.telemetry import LATENCY
-from tests import bundles, monitor, pictures, prometheus, servers
+from tests import bundles, monitor, prometheus, servers
+from tests import drawn_images as pictures
+from tests.drawn_images import BLUE, GREEN, RED, WHITE
 from tests.kustomize import dashboards
 from tests.kustomize.prometheus_config import endpoint, names, questions, rules, static
-from tests.pictures import BLUE, GREEN, RED, WHITE
 from tests.prometheus import values, wait_until
 from tests.services.inference.serving import service
 

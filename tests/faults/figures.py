@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.machine import describe
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 from tests.faults.slow_clients import IDLE, SLOW, latencies, misbehaving
 from tests.services.inference.serving import Service, service
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests import bundles, pictures, servers
+from tests import bundles, servers
+from tests import drawn_images as pictures
 from tests.faults.spoiling import WAYS
 from tests.services.inference.serving import service
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import pictures, servers
+from tests import drawn_images as pictures
+from tests import servers
 from tests.services.inference.serving import service
 
 pytestmark = pytest.mark.faults

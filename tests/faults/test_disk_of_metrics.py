@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.faults import disk
 from tests.services.inference.serving import service
 

@@ -8,7 +8,8 @@ import time
 import pytest
 import requests
 
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 from tests.faults.spoiling import WAYS
 from tests.services.inference.serving import service
 from tests.services.inference.test_draining import Clients

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.faults.slow_clients import latencies, misbehaving
 from tests.services.inference.serving import service
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.faults.proxy import proxy
 from tests.services.inference.serving import service
 from tests.services.inference.test_draining import Clients

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 
 pytestmark = pytest.mark.faults

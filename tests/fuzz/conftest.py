@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bundle.preprocess import MAX_PIXELS
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 from tests.services.inference.serving import Service, service
 
 MEBIBYTE = 2**20

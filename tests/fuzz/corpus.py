@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bundle.preprocess import EXIF_ORIENTATION
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.fuzz import formats
 from tests.fuzz.formats import chunk, jpeg, png, segment
 

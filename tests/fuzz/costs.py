@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from tests.fuzz import corpus
 from tests.fuzz.conftest import peak
 
@@ -21,7 +21,7 @@ def measure(file: Path) -> str:
     before, started, outcome = peak(os.getpid()), time.process_time(), "decoded"
     try:
         decode(data, SIZE, "stretch")
-    except PictureError:
+    except ImageError:
         outcome = "refused"
     seconds, memory = time.process_time() - started, peak(os.getpid()) - before
     return f"{len(data) / MEGA:.3f} MB | {outcome} | {seconds:.1f} s | {memory / MEGA:.0f} MB |"

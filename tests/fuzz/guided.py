@@ -34,7 +34,7 @@ def decode(folder: Path) -> Target:
     def target(data: bytes) -> None:
         try:
             pixels = image.decode(data, SIZE, "stretch", MAX_PIXELS)
-        except image.PictureError:
+        except image.ImageError:
             return
         assert pixels.shape == (SIZE, SIZE, 3)
 

@@ -3,7 +3,7 @@
 import schemathesis
 from hypothesis import strategies
 
-from tests import pictures
+from tests import drawn_images as pictures
 
 PICTURES = strategies.sampled_from([make() for make in pictures.ACCEPTED.values()])
 

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, too_laborious
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from services.inference import app
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 from tests.fuzz import formats, mutations, wire
 
 # As the service itself does, whose filters pytest replaces: an error made of a warning would pass for a broken picture.
@@ -62,7 +63,7 @@ def decoded(data):
     """The pixels, or None for what is refused; anything else fails the test."""
     try:
         pixels = decode(data, SIZE, "stretch", max_pixels=1_000_000)
-    except PictureError as error:
+    except ImageError as error:
         assert str(error).endswith((".", "!")), error
         return None
     assert pixels.shape == (SIZE, SIZE, 3)

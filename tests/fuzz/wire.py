@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests import pictures
+from tests import drawn_images as pictures
 
 PICTURE = pictures.plain()
 PATIENCE = 30  # seconds; far more than any answer takes, so that only one that never comes is none

@@ -16,9 +16,9 @@ from PIL import Image
 from ml.data.dataset import Dataset
 from ml.data.sample import sample
 from ml.data.scan import scan
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from ml.training.loader import Pixels
-from tests import pictures
+from tests import drawn_images as pictures
 
 torch.set_num_threads(1)
 
@@ -61,9 +61,9 @@ def colours(colours_folder: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def recipe(colours: Dataset) -> Recipe:
+def recipe(colours: Dataset) -> TrainingConfig:
     """Settings with which the colours are learned in seconds."""
-    return Recipe(
+    return TrainingConfig(
         data_fingerprint=colours.fingerprint,
         architecture="resnet18_slim",
         size=32,
@@ -79,7 +79,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pixels(colours: Dataset, recipe: Recipe, cache: Path) -> tuple[Pixels, Pixels]:
+def pixels(colours: Dataset, recipe: TrainingConfig, cache: Path) -> tuple[Pixels, Pixels]:
     """The decoded training and validation pictures."""
     return (
         Pixels(colours.split("train"), 40, recipe.resize, cache, "training pictures"),

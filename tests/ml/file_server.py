@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Served:
+class ServingModel:
     """What is served, and how; a test changes it while the server runs."""
 
     content: bytes
@@ -33,9 +33,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(content: bytes) -> Iterator[Served]:
+def serving(content: bytes) -> Iterator[ServingModel]:
     """Serve until the block ends."""
-    served = Served(content)
+    served = ServingModel(content)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -10,7 +10,8 @@ import sys
 import pytest
 from PIL import Image
 
-from tests import bundles, monitor, pictures, servers
+from tests import bundles, monitor, servers
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 
 COLOURS = {"red": pictures.RED, "green": pictures.GREEN, "blue": pictures.BLUE}

@@ -11,14 +11,14 @@ from flask import g
 from flask_openapi3.openapi import OpenAPI
 from numpy.typing import NDArray
 
-from bundle.answer import classification
+from bundle.answer import to_answer
 from bundle.predictor import Predictor
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from services.inference import processors, uploads
 from services.inference import telemetry as metrics
 from services.inference.batching import Batcher
 from services.inference.model import Model
-from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, Problem, picture_problem
+from services.inference.problems import FULL, FULL_DETAIL, FULL_SECONDS, Problem, image_problem
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
 
@@ -115,16 +115,14 @@ def _decode(pictures: list[bytes], predictor: Predictor, max_pixels: int) -> NDA
     for index, picture in enumerate(pictures):
         try:
             pixels[index] = decode(picture, shape.size, shape.resize, max_pixels)
-        except PictureError as error:
-            raise picture_problem(error, index if len(pictures) > 1 else None) from error
+        except ImageError as error:
+            raise image_problem(error, index if len(pictures) > 1 else None) from error
     return pixels
 
 
 def _answer(predictor: Predictor, rows: NDArray[np.float32], flags: list[bool | None]) -> dict[str, Any]:
     manifest = predictor.manifest
-    classified = [
-        classification(manifest.classes, row) | {"uncertain": flag} for row, flag in zip(rows, flags, strict=True)
-    ]
+    classified = [to_answer(manifest.classes, row) | {"uncertain": flag} for row, flag in zip(rows, flags, strict=True)]
     for one in classified:
         metrics.predictions.labels(one["label"]).inc()
         metrics.confidence.labels(one["label"]).observe(one["confidence"])

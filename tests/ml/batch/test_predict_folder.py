@@ -16,7 +16,8 @@ import pytest
 
 from ml.batch import predict_folder as score
 from ml.data.files import walk
-from tests import bundles, pictures, servers
+from tests import bundles, servers
+from tests import drawn_images as pictures
 from tests.ml import NOT_TEXT
 from tests.services.inference.serving import service
 

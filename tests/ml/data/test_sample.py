@@ -49,7 +49,7 @@ def test_every_picture_is_sound_and_says_it_is_drawn(tmp_path: Path) -> None:
     assert dataset.problems == ()
     assert sum(counts["circle"] for counts in dataset.counts().values()) == 100
     sizes = set()
-    for picture in dataset.pictures:
+    for picture in dataset.images:
         with Image.open(picture.path) as image:
             sizes.add(image.size)
     assert len(sizes) > 100

@@ -13,7 +13,7 @@ from ml.data.dataset import DataError, Dataset
 from ml.data.scan import scan
 from ml.data.dataset import SPLITS, split_of
 from ml.data.scan import collect
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.ml import NOT_TEXT
 
 
@@ -26,7 +26,7 @@ def problems(dataset: Dataset, folder: Path) -> dict[str, str]:
 
 
 def kept(dataset: Dataset, folder: Path) -> list[str]:
-    return [picture.path.relative_to(folder).as_posix() for picture in dataset.pictures]
+    return [picture.path.relative_to(folder).as_posix() for picture in dataset.images]
 
 
 @pytest.mark.parametrize("draw", [*pictures.ACCEPTED.values(), pictures.broken_exif])
@@ -137,8 +137,8 @@ def test_the_split_is_the_content_s_alone(drawn: Path, tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     first, second = scan(drawn, progress=False), scan(renamed, workers=1, progress=False)
-    assert {picture.sha256: picture.split for picture in first.pictures} == {
-        picture.sha256: picture.split for picture in second.pictures
+    assert {picture.sha256: picture.split for picture in first.images} == {
+        picture.sha256: picture.split for picture in second.images
     }
     assert first.fingerprint == second.fingerprint
     assert first.counts() == second.counts()
@@ -166,12 +166,12 @@ def test_every_picture_is_in_one_split_of_about_the_promised_share() -> None:
 
 def test_splits_and_counts_agree(drawn: Path) -> None:
     dataset = scan(drawn, progress=False)
-    assert sum((dataset.split(split) for split in SPLITS), ()) and len(dataset.pictures) == 120
+    assert sum((dataset.split(split) for split in SPLITS), ()) and len(dataset.images) == 120
     for split, counts in dataset.counts().items():
         for label, name in enumerate(dataset.classes):
             assert counts[name] == sum(picture.label == label for picture in dataset.split(split))
-    assert all(picture.path.parent.name == dataset.classes[picture.label] for picture in dataset.pictures)
-    assert all(picture.sha256 == hashlib.sha256(picture.path.read_bytes()).hexdigest() for picture in dataset.pictures)
+    assert all(picture.path.parent.name == dataset.classes[picture.label] for picture in dataset.images)
+    assert all(picture.sha256 == hashlib.sha256(picture.path.read_bytes()).hexdigest() for picture in dataset.images)
 
 
 def _case_twins(folder: Path) -> None:

@@ -25,9 +25,9 @@ def test_finds_what_stands_in_the_wrong_folder(mislabelled, tmp_path, monkeypatc
     short = replace(recipe, batch=8, label_smoothing=0.0)
     monkeypatch.setattr(suspects.find, "__defaults__", (short,))
     monkeypatch.setattr(suspects, "DECODED_SIDE", 40)
-    wrong = {p.path.name for p in scan(mislabelled, progress=False).pictures if "wrong" in p.path.name}
+    wrong = {p.path.name for p in scan(mislabelled, progress=False).images if "wrong" in p.path.name}
     searched = {
-        p.path.name for p in scan(mislabelled, progress=False).pictures if p.path.name in wrong and p.split != "test"
+        p.path.name for p in scan(mislabelled, progress=False).images if p.path.name in wrong and p.split != "test"
     }
     assert searched, "the drawn set has no wrong picture outside its test split"
     arguments = ["--data", str(mislabelled), "--out", str(tmp_path / "out"), "--cache", str(tmp_path), "--least", "0.5"]

@@ -11,9 +11,10 @@ from PIL import Image
 from bundle.load import load
 from bundle.predictor import Predictor
 from bundle.preprocess import decode
-from ml.data.dataset import Picture
+from ml.data.dataset import LabelledImage
 from ml.evaluation.metrics import Evaluation, calibration_error, evaluate, main, metrics, reference, summary
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 from tests.ml.conftest import draw
 
 # Five pictures of cat (0) and dog (1). The third and the fifth are wrong.
@@ -23,7 +24,7 @@ PROBABILITIES = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.1, 0.9], [0.55, 0.45]]
 
 def evaluation(labels=LABELS, probabilities=PROBABILITIES, classes=("cat", "dog")) -> Evaluation:
     rows = np.array(probabilities, np.float32)
-    found = tuple(Picture(Path(f"{i}.jpg"), label, str(i), "test") for i, label in enumerate(labels))
+    found = tuple(LabelledImage(Path(f"{i}.jpg"), label, str(i), "test") for i, label in enumerate(labels))
     return Evaluation(found, np.array(labels), rows, classes)
 
 
@@ -98,7 +99,7 @@ def test_histograms_of_the_pictures_have_fixed_edges():
 def test_spoiled_pictures_and_flags(tmp_path):
     bundle = load(bundles.write(tmp_path / "bundle", classes=["red", "green"]))
     Image.new("RGB", (50, 50), (200, 0, 0)).save(tmp_path / "red.png")
-    photos = [Picture(tmp_path / "red.png", 0, "", "test")]
+    photos = [LabelledImage(tmp_path / "red.png", 0, "", "test")]
     seen = evaluate(bundle, photos, progress=False)
     assert seen.correct.all() and seen.uncertain.tolist() == [False]
     assert seen.statistics["brightness"] == pytest.approx([200 * 0.299 / 255], abs=1e-3)
@@ -127,12 +128,12 @@ def test_answers_are_the_services(tmp_path):
         Image.new("RGB", (60 + i, 40), colour).save(files[-1])
     (tmp_path / "turned.jpg").write_bytes(pictures.oriented(6))
     files.append(tmp_path / "turned.jpg")
-    found = evaluate(bundle, [Picture(path, 0, "", "test") for path in files], progress=False)
+    found = evaluate(bundle, [LabelledImage(path, 0, "", "test") for path in files], progress=False)
     predictor = Predictor(bundle)
     for path, row in zip(files, found.probabilities, strict=True):
         expected = predictor.predict(decode(path.read_bytes(), bundles.SIZE, "stretch")[np.newaxis])[0]
         np.testing.assert_allclose(row, expected, atol=1e-6)
-    assert found.classes == ("red", "green") and [p.path for p in found.pictures] == files
+    assert found.classes == ("red", "green") and [p.path for p in found.images] == files
     assert found.predictions[:4].tolist() == [1, 0, 0, 1]
 
 

@@ -6,7 +6,8 @@ import pytest
 from bundle.load import load
 from ml.data.dataset import DataError
 from ml.evaluation import out_of_distribution as neither
-from tests import bundles, pictures
+from tests import bundles
+from tests import drawn_images as pictures
 
 
 @pytest.mark.parametrize("kind", neither.KINDS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml.data.dataset import Picture
+from ml.data.dataset import LabelledImage
 from ml.evaluation.metrics import Evaluation
 from ml.evaluation.plots import WORST, save_all, worst_mistakes
 from ml.training.epoch import Epoch
@@ -29,7 +29,7 @@ def answers(tmp_path) -> Callable[..., Evaluation]:
             rows[i][[best, top]] = rows[i][[top, best]]
         path = tmp_path / f"{name}.png"
         Image.new("RGB", (40, 30), (200, 80, 20)).save(path)
-        found = tuple(Picture(path, int(label), "", "test") for label in labels)
+        found = tuple(LabelledImage(path, int(label), "", "test") for label in labels)
         return Evaluation(found, labels, rows, tuple(f"class {i}" for i in range(classes)))
 
     return make
@@ -53,7 +53,7 @@ def test_no_mistakes_at_all(answers, tmp_path):
 
 def test_one_mistake_and_one_held_out_class(answers, tmp_path):
     one = answers(2, pictures=6, wrong=1)
-    only = Evaluation(one.pictures[::2], one.labels[::2], one.probabilities[::2], one.classes)
+    only = Evaluation(one.images[::2], one.labels[::2], one.probabilities[::2], one.classes)
     assert set(only.labels) == {0}
     assert len(save_all(HISTORY, only, tmp_path / "plots")) == 5
 

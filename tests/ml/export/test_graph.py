@@ -14,7 +14,7 @@ from bundle import manifest as bundles
 from bundle.load import Bundle, BundleError
 from bundle.predictor import Predictor
 from ml.export import graph as export
-from ml.export.graph import ExportError, Served, check_parity
+from ml.export.graph import ExportError, ServingModel, check_parity
 from ml.export.mahalanobis import Distance
 from ml.export.quantize import LEAST_FOR_MATRICES
 from ml.model.architectures import build, normalise
@@ -48,7 +48,7 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle(network, photos) -> Bundle:
-    return exported(Served(network, SIZE, 1.7), photos)
+    return exported(ServingModel(network, SIZE, 1.7), photos)
 
 
 def exported(served, photos, **more) -> Bundle:
@@ -66,7 +66,7 @@ def test_any_number_of_pictures_gets_the_networks_answers(pictures, bundle, netw
 
 
 def test_a_mirrored_graph_answers_the_mean_for_a_picture_and_its_mirror_image(network, photos, distance):
-    bundle = exported(Served(network, SIZE, 1.7, distance, mirrored=True), photos)
+    bundle = exported(ServingModel(network, SIZE, 1.7, distance, mirrored=True), photos)
     assert bundle.manifest.mirrored
     with torch.inference_mode():
         seen = Features(network)
@@ -108,10 +108,10 @@ def test_the_service_refuses_the_graph_under_other_classes(bundle):
 
 
 def test_a_graph_that_answers_differently_is_refused(bundle, network, photos):
-    served = Served(network, SIZE, 1.7)
+    served = ServingModel(network, SIZE, 1.7)
     assert check_parity(bundle, served, photos).max_probability_difference <= 1e-3
     with pytest.raises(ExportError, match=r"differs from PyTorch by 0\.\d+ in a probability, more than 0\.001"):
-        check_parity(bundle, Served(network, SIZE, 1.0), photos)
+        check_parity(bundle, ServingModel(network, SIZE, 1.0), photos)
 
 
 def test_a_network_that_answers_no_number_is_refused(network, photos):
@@ -119,7 +119,7 @@ def test_a_network_that_answers_no_number_is_refused(network, photos):
     broken.load_state_dict(network.state_dict())
     nn.init.constant_(broken.fc.bias, float("nan"))
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
-        exported(Served(broken.eval(), SIZE), photos)
+        exported(ServingModel(broken.eval(), SIZE), photos)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def distance(network, photos) -> Distance:
 @pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
 def compressed(request, network, photos, distance) -> Bundle:
     """The network with distances, in each precision; pictures over the limit of distance are uncertain."""
-    found = exported(Served(network, SIZE, 1.7, distance), photos, precision=request.param)
+    found = exported(ServingModel(network, SIZE, 1.7, distance), photos, precision=request.param)
     limits = bundles.Uncertainty(least_confidence=0.0, greatest_distance=1.0, flagged=0.0)
     return replace(found, manifest=found.manifest.model_copy(update={"uncertainty": limits}))
 
@@ -175,7 +175,7 @@ def test_limits_without_a_distance_in_the_graph_are_refused(bundle):
 
 @pytest.fixture(scope="module")
 def int8(network, photos) -> onnx.GraphProto:
-    return onnx.load_from_string(exported(Served(network, SIZE, 1.7), photos, precision="int8").model).graph
+    return onnx.load_from_string(exported(ServingModel(network, SIZE, 1.7), photos, precision="int8").model).graph
 
 
 def test_pixels_reach_the_first_convolution_of_8_bits_as_they_are(int8):

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from bundle.load import load
 from ml.export.model_card import render
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 from tests import bundles
 
 
@@ -53,7 +53,7 @@ def test_the_card_says_how_to_train_it_again(tmp_path):
         "initial_weights": "scratch",
         "epochs": 3,
         "seed": 0,
-        "recipe": asdict(Recipe(architecture="resnet18_slim", train_size=96)),
+        "recipe": asdict(TrainingConfig(architecture="resnet18_slim", train_size=96)),
     }
     text = card(tmp_path, training=training, precision="fp16", input={"size": 128, "resize": "stretch"})
     assert 'make train DATA=<the pictures> ARGS="--architecture resnet18_slim --train-size 96"\n' in text

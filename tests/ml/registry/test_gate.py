@@ -9,7 +9,7 @@ from PIL import Image
 
 from bundle.load import Bundle, load
 from bundle.manifest import Manifest
-from ml.data.dataset import Dataset, Picture
+from ml.data.dataset import Dataset, LabelledImage
 from ml.registry.gate import GateError, gate
 from tests import bundles
 
@@ -46,10 +46,10 @@ def held_out(tmp_path):
         for who, count in right.items():
             path: Path = tmp_path / f"{who}.bmp"
             Image.new("RGB", (8, 8), COLOURS[who]).save(path)
-            pictures += [Picture(path, 0, "", split)] * count
+            pictures += [LabelledImage(path, 0, "", split)] * count
         if b:
             Image.new("RGB", (8, 8), COLOURS["neither"]).save(tmp_path / "b.bmp")
-            pictures += [Picture(tmp_path / "b.bmp", 1, "", split)] * b
+            pictures += [LabelledImage(tmp_path / "b.bmp", 1, "", split)] * b
         return Dataset("letters", None, True, classes, tuple(pictures), (), "f")
 
     return make

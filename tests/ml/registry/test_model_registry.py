@@ -147,12 +147,12 @@ def test_a_bundle_that_never_arrived_is_not_registered(client, logged, stored):
 def data(tmp_path) -> Dataset:
     """Held-out pictures with labels as the graph sees them: red first."""
     found = scan(draw(tmp_path / "data", COLOURS, 70), progress=False)
-    pictures = tuple(replace(p, label=1 - p.label, split="test") for p in found.pictures)
+    pictures = tuple(replace(p, label=1 - p.label, split="test") for p in found.images)
     return replace(found, classes=("red", "green"), pictures=pictures)
 
 
 def mislabelled(data: Dataset) -> Dataset:
-    return replace(data, pictures=tuple(replace(p, label=1 - p.label) for p in data.pictures))
+    return replace(data, images=tuple(replace(p, label=1 - p.label) for p in data.images))
 
 
 def test_submitting_gates_against_the_champion_of_the_registry(client, logged, data):

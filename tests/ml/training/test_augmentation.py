@@ -7,10 +7,10 @@ import torch
 
 from ml.training import augmentation
 from ml.training.augmentation import augment, jitter, mixing
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 
 SIDE = 48
-STILL = Recipe(crop=1.0)
+STILL = TrainingConfig(crop=1.0)
 KINDS = {"rotation": 30.0, "degrade": 1.0, "grey": 1.0, "erase": 1.0}
 
 
@@ -25,12 +25,12 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def made(picture: torch.Tensor, recipe: Recipe, seed: int = 0) -> torch.Tensor:
+def made(picture: torch.Tensor, recipe: TrainingConfig, seed: int = 0) -> torch.Tensor:
     return augment(picture, SIDE, recipe, seeded(seed))
 
 
 def test_the_same_seed_does_the_same_and_another_does_not(picture):
-    recipe = Recipe(**KINDS, crop=0.3)
+    recipe = TrainingConfig(**KINDS, crop=0.3)
     result = made(picture, recipe)
     assert result.dtype == torch.uint8 and result.shape == (3, SIDE, SIDE)
     assert torch.equal(result, made(picture, recipe))

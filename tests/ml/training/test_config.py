@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from ml.training.config import Recipe, add_arguments, from_options
+from ml.training.config import TrainingConfig, add_arguments, from_options
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -14,7 +14,7 @@ def parse(*arguments: str) -> argparse.Namespace:
 
 
 def test_no_flags_give_the_defaults():
-    assert from_options(parse(), "f") == Recipe(data_fingerprint="f")
+    assert from_options(parse(), "f") == TrainingConfig(data_fingerprint="f")
 
 
 def test_training_crops_are_as_large_as_the_pictures_unless_said():
@@ -46,13 +46,15 @@ def test_every_setting_has_a_flag_of_its_type():
         "seed": 7,
     }
     flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    assert from_options(parse(*flags), "f") == Recipe(data_fingerprint="f", **given)
+    assert from_options(parse(*flags), "f") == TrainingConfig(data_fingerprint="f", **given)
 
 
 def test_a_resumed_run_keeps_its_settings_but_for_flags_and_data():
-    earlier = Recipe(data_fingerprint="old", epochs=3, size=64, train_size=48)
+    earlier = TrainingConfig(data_fingerprint="old", epochs=3, size=64, train_size=48)
     assert from_options(parse(), "old", earlier) == earlier
-    assert from_options(parse("--epochs", "5"), "new", earlier) == Recipe("new", epochs=5, size=64, train_size=48)
+    assert from_options(parse("--epochs", "5"), "new", earlier) == TrainingConfig(
+        "new", epochs=5, size=64, train_size=48
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,18 +83,18 @@ def test_a_value_that_cannot_work_is_refused_at_once(flag, value, reason, capsys
 
 
 def test_the_side_rises_in_steps_to_the_last_and_stays():
-    sides = [Recipe(epochs=20, first_size=64, train_size=112).side(epoch) for epoch in range(20)]
+    sides = [TrainingConfig(epochs=20, first_size=64, train_size=112).side(epoch) for epoch in range(20)]
     assert sides == sorted(sides) and set(sides) == {64, 80, 96, 112}
     assert sides.count(64) == sides.count(80) == sides.count(96) == 4
-    assert [Recipe(epochs=1, first_size=64, train_size=96).side(0)] == [64]
+    assert [TrainingConfig(epochs=1, first_size=64, train_size=96).side(0)] == [64]
 
 
 @pytest.mark.parametrize("first", [0, 96, 128])
 def test_without_a_smaller_first_side_all_epochs_have_the_same(first):
-    assert {Recipe(epochs=9, first_size=first, train_size=96).side(epoch) for epoch in range(9)} == {96}
+    assert {TrainingConfig(epochs=9, first_size=first, train_size=96).side(epoch) for epoch in range(9)} == {96}
 
 
 def test_the_last_epochs_do_not_mix():
-    mixes = [Recipe(epochs=20, mix=0.5).mixes(epoch) for epoch in range(20)]
+    mixes = [TrainingConfig(epochs=20, mix=0.5).mixes(epoch) for epoch in range(20)]
     assert mixes == [True] * 17 + [False] * 3
-    assert not any(Recipe(epochs=20).mixes(epoch) for epoch in range(20))
+    assert not any(TrainingConfig(epochs=20).mixes(epoch) for epoch in range(20))

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from ml.model.architectures import build
 from ml.training import epoch as loop
-from ml.training.epoch import FitError
+from ml.training.epoch import TrainingError
 from ml.training.trainer import fit
 from tests import servers
 from tests.ml.conftest import COLOURS, draw
@@ -34,13 +34,13 @@ from ml.training import distributed, epoch as loop
 from ml.data.scan import scan
 from ml.training.trainer import fit
 from ml.training.loader import Pixels
-from ml.training.config import Recipe
+from ml.training.config import TrainingConfig
 
 data, folder = Path(sys.argv[1]), Path(sys.argv[2])
 loop.mixed_precision = lambda _: None
 torch.set_num_threads(1)
 found = scan(data, progress=False)
-recipe = Recipe(size=32, train_size=32, epochs=3, batch=16, rotation=10, erase=0.3)
+recipe = TrainingConfig(size=32, train_size=32, epochs=3, batch=16, rotation=10, erase=0.3)
 device = torch.device("cpu")
 with distributed.processes(device):
     if not distributed.is_first():
@@ -127,5 +127,5 @@ def alone_with(recipe, pixels, folder):
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("ml.training.distributed.size", lambda: 3)
-    with pytest.raises(FitError, match="A batch of 16 cannot be shared by 3 processes: choose a multiple"):
+    with pytest.raises(TrainingError, match="A batch of 16 cannot be shared by 3 processes: choose a multiple"):
         fit(build(recipe.architecture, 2), *pixels, recipe, torch.device("cpu"), tmp_path)

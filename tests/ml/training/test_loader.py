@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.preprocess import PictureError, decode
+from bundle.preprocess import ImageError, decode
 from ml.data.dataset import DataError
 from ml.model.architectures import MEAN, STD
 from ml.training import loader
@@ -203,8 +203,8 @@ def test_an_interruption_leaves_no_half_cache(colours, tmp_path, monkeypatch):
 
 def test_a_picture_that_broke_since_the_scan_is_named(colours, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no more")
-    pictures = [*colours.split("test"), replace(colours.pictures[0], path=tmp_path / "broken.jpg", sha256="other")]
-    with pytest.raises(PictureError, match=r"broken\.jpg: This is not a picture"):
+    pictures = [*colours.split("test"), replace(colours.images[0], path=tmp_path / "broken.jpg", sha256="other")]
+    with pytest.raises(ImageError, match=r"broken\.jpg: This is not a picture"):
         Pixels(pictures, 24, "stretch", tmp_path / "cache", "pictures")
 
 

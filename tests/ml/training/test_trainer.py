@@ -10,7 +10,7 @@ import torch
 from ml.model.architectures import build
 from ml.training import checkpoint
 from ml.training.checkpoint import CHECKPOINT, CheckpointError
-from ml.training.epoch import FitError
+from ml.training.epoch import TrainingError
 from ml.training.loader import plain_batches, training_batches
 from ml.training.temperature_scaling import fit_temperature
 from ml.training.trainer import fit
@@ -205,7 +205,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(recipe, pixels, tmp_path, 
 
 def test_a_loss_that_is_no_number_ends_the_training(recipe, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda logits, *_, **__: logits.sum() * float("nan"))
-    with pytest.raises(FitError, match=r"not a number in epoch 1: lower --learning-rate \(it is 0\.002\)"):
+    with pytest.raises(TrainingError, match=r"not a number in epoch 1: lower --learning-rate \(it is 0\.002\)"):
         train(recipe, pixels, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 

@@ -6,7 +6,7 @@ import subprocess
 
 import requests
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 
 UPLOADS = 10_000

@@ -4,8 +4,9 @@ import pytest
 import requests
 
 from services.inference import keys
-from tests import pictures, servers
-from tests.pictures import RED
+from tests import drawn_images as pictures
+from tests import servers
+from tests.drawn_images import RED
 from tests.services.inference.serving import service, start_error
 from tests.services.inference.test_problems import answer, assert_problem, connect
 

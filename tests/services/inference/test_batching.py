@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.inference.batching import MOST_PICTURES, Batcher
-from tests import pictures
+from tests import drawn_images as pictures
 
 PATIENCE = 30
 

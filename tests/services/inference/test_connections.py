@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from services.inference import schemas as answers
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 
 

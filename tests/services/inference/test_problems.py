@@ -7,8 +7,9 @@ import time
 import pytest
 import requests
 
-from tests import bundles, pictures
-from tests.pictures import RED
+from tests import bundles
+from tests import drawn_images as pictures
+from tests.drawn_images import RED
 from tests.services.inference.serving import service
 
 RED_PICTURE = pictures.plain(RED)

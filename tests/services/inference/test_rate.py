@@ -13,7 +13,7 @@ from werkzeug.test import EnvironBuilder
 
 from services.inference import rate
 from services.inference.auth import address
-from tests import pictures
+from tests import drawn_images as pictures
 from tests.services.inference.serving import service
 from tests.services.inference.test_auth import OLD, OTHER, bearer
 from tests.services.inference.test_problems import answer, assert_problem, connect

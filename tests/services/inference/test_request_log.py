@@ -4,8 +4,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import pictures
-from tests.pictures import GREEN, RED
+from tests import drawn_images as pictures
+from tests.drawn_images import GREEN, RED
 
 
 def test_each_request_has_one_line_with_its_id(shared):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.inference import cpus, model, settings
-from tests import bundles, pictures, servers
+from tests import bundles, servers
+from tests import drawn_images as pictures
 from tests.services.inference.serving import COMMAND, service, start_error
 
 

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from services.inference import telemetry as metrics
-from tests import pictures
-from tests.pictures import BLUE, GREEN, RED
+from tests import drawn_images as pictures
+from tests.drawn_images import BLUE, GREEN, RED
 from tests.services.inference.serving import service, start_error
 
 

@@ -7,8 +7,8 @@ import requests
 from werkzeug.formparser import parse_form_data
 
 from services.inference.uploads import only_file
-from tests import pictures
-from tests.pictures import GREEN, RED
+from tests import drawn_images as pictures
+from tests.drawn_images import GREEN, RED
 
 PICTURE = pictures.plain()
 DISPOSITION = b'Content-Disposition: form-data; name="file"; filename="a.jpg"'

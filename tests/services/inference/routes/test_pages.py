@@ -14,8 +14,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests import bundles, pictures
-from tests.pictures import BLUE, GREEN, RED
+from tests import bundles
+from tests import drawn_images as pictures
+from tests.drawn_images import BLUE, GREEN, RED
 from tests.services.inference.serving import service
 
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}

@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
-from tests import bundles, pictures
-from tests.pictures import BLUE, GREEN, RED
+from tests import bundles
+from tests import drawn_images as pictures
+from tests.drawn_images import BLUE, GREEN, RED
 from tests.services.inference.serving import service
 
 MODEL = {"name": "colours", "version": "1"}
