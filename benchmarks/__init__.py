@@ -1,1 +1,1 @@
-"""What is measured, and against whom."""
+"""Benchmarks of the service: ``make bench`` and the load generator. ``studies`` holds one-off measurements."""

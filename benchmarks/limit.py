@@ -1,71 +1,70 @@
-"""What the processors do without a server: decode, resize and run in a loop, in as many processes."""
+"""Upper limit of throughput: decode, resize and run the model in a loop, without a server, in one process per CPU."""
 
 import itertools
 import multiprocessing
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 
-from benchmarks.classifier import Classifier
+from benchmarks.servers.classifier import Classifier
 
 WARM_UP = 50  # photos
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What one run reached."""
+    """Measurements of one run."""
 
     rate: float
-    """Photos per second, all processes together."""
-    processor_seconds: float
-    """For one photo."""
+    """Photos per second of all processes."""
+    cpu_seconds: float
+    """CPU time for one photo."""
 
 
 def measure(photos: Sequence[bytes], processes: int, seconds: float) -> Limit:
-    """Classify photos over and over in processes that share nothing."""
+    """Classify photos in independent processes for a time."""
     context = multiprocessing.get_context("spawn")
-    together, counts = context.Barrier(processes), context.SimpleQueue()
-    workers = [
-        context.Process(target=_loop, args=(photos, seconds, together, counts), daemon=True) for _ in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    done = [counts.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    photos_done = sum(number for number, _, _ in done)
-    return Limit(sum(number / elapsed for number, elapsed, _ in done), sum(used for _, _, used in done) / photos_done)
+    barrier = context.Barrier(processes)
+    with context.Pool(processes, _share, (barrier,)) as pool:
+        runs = pool.starmap(_loop, [(photos, seconds)] * processes, chunksize=1)
+    rate = sum(count / elapsed for count, elapsed, _ in runs)
+    return Limit(rate, sum(cpu for _, _, cpu in runs) / sum(count for count, _, _ in runs))
 
 
-def _loop(
-    photos: Sequence[bytes], seconds: float, together: Barrier, counts: "SimpleQueue[tuple[int, float, float]]"
-) -> None:
+_barrier: Barrier
+
+
+def _share(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _loop(photos: Sequence[bytes], seconds: float) -> tuple[int, float, float]:
     classifier = Classifier()
     endless = itertools.cycle(photos)
     for photo in itertools.islice(endless, WARM_UP):
         classifier.probabilities(photo)
-    together.wait()
-    number, start, used = 0, time.perf_counter(), time.process_time()
+    _barrier.wait()
+    count, start, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() < start + seconds:
         classifier.probabilities(next(endless))
-        number += 1
-    counts.put((number, time.perf_counter() - start, time.process_time() - used))
+        count += 1
+    return count, time.perf_counter() - start, time.process_time() - cpu
 
 
-def share(rate: float, limit: float, generator_seconds: float, seconds: float, processors: int) -> float:
-    """Give how much of the limit a server reached.
+def share(rate: float, limit: float, generator_cpu_seconds: float, seconds: float, cpus: int) -> float:
+    """Compute the share of the limit that a server reached.
 
-    The load generator ran on the same processors. What it took is taken off what the server could have had::
+    The load generator ran on the same CPUs, so its CPU time is subtracted from the limit::
 
-        share = rate / (limit × (1 − generator_seconds / (seconds × processors)))
+        share = rate / (limit × (1 − generator_cpu_seconds / (seconds × cpus)))
 
     Args:
-        rate: The server's requests per second.
+        rate: Requests per second of the server.
         limit: Photos per second without a server.
-        generator_seconds: Processor time of the load generator.
-        seconds: How long it drove the server.
-        processors: How many there are.
+        generator_cpu_seconds: CPU time of the load generator.
+        seconds: Duration of the run.
+        cpus: Number of CPUs.
     """
-    return rate / (limit * (1 - generator_seconds / (seconds * processors)))
+    return rate / (limit * (1 - generator_cpu_seconds / (seconds * cpus)))

@@ -1,32 +1,31 @@
-"""The servers that are compared: one folder each, with the app and the versions it runs with."""
+"""The compared servers: a folder each, with its app and its package versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from services.inference.batching import MOST_PICTURES
-
 FOLDER = Path(__file__).parent
 RAW, MULTIPART = "raw body", "multipart"
 FORMS = {RAW: "/raw", MULTIPART: "/predict"}
+BATCH = "4"  # images, as many as services.inference.batching puts into one model run
 
 
 @dataclass(frozen=True)
 class Server:
-    """How to start a server; ``{port}`` and ``{workers}`` in its settings are filled in."""
+    """Command line and routes of a server; ``{port}`` and ``{workers}`` in its settings are filled in."""
 
     name: str
     module: str
-    """What ``python -m`` runs."""
+    """Module for ``python -m``."""
     arguments: tuple[str, ...] = ()
     folder: str | None = None
-    """Whose requirements.txt its environment has; None for the repository's own."""
-    lends_torch: bool = False
-    """Whether the environment sees the repository's packages too: a second PyTorch would take gigabytes."""
+    """Folder of its requirements.txt; None for the repository's own environment."""
+    shares_torch: bool = False
+    """Let the environment import the repository's packages: a second PyTorch would take gigabytes."""
     ready: str = "/ready"
-    """Answers 200 once predictions are answered."""
+    """Readiness route."""
     forms: Mapping[str, str] = field(default_factory=lambda: FORMS)
-    """How it takes a picture, and at which path."""
+    """Route for each form of upload."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -42,7 +41,7 @@ FASTAPI = Server(
     "uvicorn",
     ("benchmarks.servers.fastapi.app:app", "--port", "{port}", "--workers", "{workers}"),
     folder="fastapi",
-    lends_torch=True,
+    shares_torch=True,
 )
 LITSERVE = Server(
     "LitServe, ONNX Runtime",
@@ -53,7 +52,7 @@ LITSERVE = Server(
     forms={MULTIPART: "/predict"},
 )
 LITSERVE_BATCHES = replace(
-    LITSERVE, name="LitServe with batches, ONNX Runtime", arguments=("{port}", "{workers}", str(MOST_PICTURES))
+    LITSERVE, name="LitServe with batches, ONNX Runtime", arguments=("{port}", "{workers}", BATCH)
 )
 BENTOML = Server(
     "BentoML, ONNX Runtime",
@@ -62,10 +61,5 @@ BENTOML = Server(
     folder="bentoml",
     ready="/readyz",
     environment={"BENTOML_DO_NOT_TRACK": "True"},
-)
-PROTOTYPE = Server(
-    "prototype: Flask, gunicorn sync, eager PyTorch",
-    "gunicorn",
-    ("benchmarks.servers.prototype.app:app", "--bind", "127.0.0.1:{port}", "--workers", "{workers}"),
 )
 COMPARED = (OURS, FASTAPI, LITSERVE, LITSERVE_BATCHES, BENTOML)

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI, Request, UploadFile
 
-from benchmarks.eager import Eager
+from benchmarks.servers.eager import Eager
 
 app = FastAPI()
 eager = Eager()
@@ -10,17 +10,17 @@ eager = Eager()
 
 @app.get("/ready")
 def ready() -> dict[str, str]:
-    """The network is built before the server listens."""
+    """Answer once the server listens; the network is built before."""
     return {"status": "ready"}
 
 
 @app.post("/predict")
 async def predict(file: UploadFile) -> dict[str, float]:
-    """A picture in a form."""
+    """Classify the image of a form."""
     return eager.probabilities(await file.read())
 
 
 @app.post("/raw")
 async def raw(request: Request) -> dict[str, float]:
-    """A picture as the body."""
+    """Classify the image in the body."""
     return eager.probabilities(await request.body())

@@ -1,0 +1,1 @@
+"""Measurements that answer one question each; ``make bench`` does not run them."""

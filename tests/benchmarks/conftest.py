@@ -1,0 +1,27 @@
+"""The real service with a tiny model."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.servers import OURS
+from benchmarks.servers.process import Running, running
+from tests import bundles
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory):
+    return bundles.write(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory, bundle_folder) -> Iterator[Running]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODEL_DIR", str(bundle_folder))
+        with running(OURS, tmp_path_factory.mktemp("service") / "log", workers=1) as started:
+            yield started
+
+
+@pytest.fixture(autouse=True)
+def _model(bundle_folder, monkeypatch):
+    monkeypatch.setenv("MODEL_DIR", str(bundle_folder))
