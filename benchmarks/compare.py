@@ -1,7 +1,6 @@
 """Compare this service with other servers: ``make bench``, or ``python -m benchmarks.compare``.
 
-Every round measures each server with the same photos and the same number of processes, so that all of them see the
-same state of the machine. Writes a table and a plot.
+Every round measures every server, so that all of them see the same state of the machine. Writes a table and a plot.
 """
 
 import argparse
@@ -31,16 +30,14 @@ MAX_EXTRA_ROUNDS = 3  # for phone photos and tails
 TAIL_LOAD = 0.7
 OVERLOAD = 4.0
 
-Rows = dict[tuple[str, str], Row]
-
 
 @dataclass
 class Plan:
     """Images, durations in seconds, and numbers of rounds, connections and workers."""
 
     images: Sequence[bytes]
-    folder: Path
-    """For the servers' logs."""
+    log: Path
+    """For the output of the server that runs."""
     rounds: int
     seconds: float
     warm_up: float
@@ -52,10 +49,6 @@ class Plan:
     def extra_rounds(self) -> int:
         """Rounds of the measurements beside the comparison itself."""
         return min(self.rounds, MAX_EXTRA_ROUNDS)
-
-    def log(self, server: Server) -> Path:
-        """Return the path of a server's log."""
-        return self.folder / f"{server.name.partition(',')[0]}.log"
 
 
 def rounds(plan: Plan, servers: Sequence[Server], bar: "tqdm[Any]") -> Comparison:
@@ -82,7 +75,7 @@ def rounds(plan: Plan, servers: Sequence[Server], bar: "tqdm[Any]") -> Compariso
     return Comparison(limits, kept, left_out, plan.workers, plan.connections)
 
 
-def measure(plan: Plan, server: Server, images: Sequence[bytes], rows: Rows) -> None:
+def measure(plan: Plan, server: Server, images: Sequence[bytes], rows: dict[tuple[str, str], Row]) -> None:
     """Start a server and measure each of its forms of upload that has a row.
 
     Raises:
@@ -90,7 +83,7 @@ def measure(plan: Plan, server: Server, images: Sequence[bytes], rows: Rows) -> 
         NotStartedError: It did not get ready.
         RefusedError: A request was refused: the time of a refusal is not the time of a prediction.
     """
-    with running(server, plan.log(server), plan.workers) as started:
+    with running(server, plan.log, plan.workers) as started:
         for form in server.forms:
             if row := rows.get((server.name, form)):
                 run = drive(started, form, images, plan.seconds, plan.warm_up, plan.connections)
@@ -115,7 +108,7 @@ def phone_photos(plan: Plan, bar: "tqdm[Any]") -> list[Row]:
 def extremes(plan: Plan, highest: float, bar: "tqdm[Any]") -> tuple[list[Result], Overload]:
     """Measure this service somewhat below and far above its highest rate."""
     requests = payload.requests(plan.images, path=OURS.forms[RAW])
-    with running(OURS, plan.log(OURS), plan.workers) as started:
+    with running(OURS, plan.log, plan.workers) as started:
         tails = []
         bar.set_description("tail")
         for _ in range(plan.extra_rounds):
@@ -159,7 +152,7 @@ def main() -> None:
     where = machine.describe()
     numbers = ("rounds", "seconds", "warm_up", "overload", "connections", "workers")
     with tempfile.TemporaryDirectory() as folder:
-        found = compare(Plan(images, Path(folder), *(getattr(options, name) for name in numbers)))
+        found = compare(Plan(images, Path(folder) / "log", *(getattr(options, name) for name in numbers)))
     found.machine = where
     found.source = f"{len(images)} {'photos' if options.photos else 'drawn images'}"
     print(comparison.describe(found))

@@ -1,6 +1,6 @@
 """Measure how cost grows: ``python -m benchmarks.growth``.
 
-Writes a table and a plot for each parameter. ``make bench`` runs it after the comparison.
+Writes a table and a plot for each parameter.
 """
 
 import argparse
@@ -55,8 +55,8 @@ class Meter:
     seconds: float
     warm_up: float
     workers: int
-    folder: Path
-    """For the service's log."""
+    log: Path
+    """For the service's output."""
 
     def run(
         self,
@@ -68,7 +68,7 @@ class Meter:
         """Start the service, measure it, stop it."""
         sent = list(photos.scale(self.photos[:PHOTOS_PER_SIZE], megapixels)) if megapixels else self.photos
         form = RAW if images == 1 else MULTIPART
-        with running(OURS, self.folder / "service.log", workers or self.workers) as started:
+        with running(OURS, self.log, workers or self.workers) as started:
             return drive(started, form, sent, self.seconds, self.warm_up, connections, images)
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     stop_on_signals()
     where = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
-        found = list(measure(Meter(images, options.seconds, options.warm_up, options.workers, Path(folder))))
+        found = list(measure(Meter(images, options.seconds, options.warm_up, options.workers, Path(folder) / "log")))
     about = (
         f"{where}. {options.workers} workers and {USUAL_CONNECTIONS} connections unless their number grows; "
         f"{len(images)} {'photos' if options.photos else 'drawn images'}, {PHOTOS_PER_SIZE} of them for each size."

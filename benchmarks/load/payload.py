@@ -45,8 +45,7 @@ def requests(
     headers: Sequence[str] = (),
 ) -> list[bytes]:
     """Build one request for each image; it holds this image and the ``per_request - 1`` after it, cyclically."""
-    count = len(images)
-    batches = ([images[(i + k) % count] for k in range(per_request)] for i in range(count))
+    batches = [[images[(i + k) % len(images)] for k in range(per_request)] for i in range(len(images))]
     return [request(batch, path, multipart, headers) for batch in batches]
 
 

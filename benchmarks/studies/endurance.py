@@ -1,6 +1,6 @@
 """Check whether memory grows: ``python -m benchmarks.studies.endurance``.
 
-Sends many images of mixed sizes, and prints the memory of the service every few thousand requests.
+Sends images of mixed sizes, and prints the memory of the service every few thousand requests.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from benchmarks.servers.process import running
 
 MEGAPIXELS = (0.1, 1.0, 3.0, 12.0)
 PHOTOS_PER_SIZE = 5
-CONNECTIONS = 8
 SLICE = 1.0  # seconds
 
 
@@ -48,7 +47,7 @@ def main() -> None:
         for goal in range(options.every, options.requests + 1, options.every):
             while done < goal:
                 start = done % len(requests)
-                result = closed_loop(server.url, requests[start:] + requests[:start], CONNECTIONS, SLICE)
+                result = closed_loop(server.url, requests[start:] + requests[:start], connections=8, seconds=SLICE)
                 if result.statuses.keys() != {OK}:
                     raise SystemExit(f"Requests were refused or lost: {dict(result.statuses)}")
                 done += len(result.samples)

@@ -28,7 +28,7 @@ def rows_of(markdown: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def plan(tmp_path) -> Plan:
-    return Plan(IMAGES, tmp_path, rounds=1, seconds=0.2, warm_up=0.1, overload=0.5, connections=2, workers=1)
+    return Plan(IMAGES, tmp_path / "log", rounds=1, seconds=0.2, warm_up=0.1, overload=0.5, connections=2, workers=1)
 
 
 def test_rounds_measure_each_form_and_name_broken_servers(plan):
@@ -61,7 +61,7 @@ def test_overload_counts_all_requests(service, monkeypatch):
 
 def test_growth_measures_each_value(service, tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "running", lambda *_: contextlib.nullcontext(service))  # starts cost seconds
-    meter = growth.Meter(IMAGES, 0.2, 0.1, 1, tmp_path)
+    meter = growth.Meter(IMAGES, 0.2, 0.1, 1, tmp_path / "log")
     values = {"connections": 1, "images": 3, "megapixels": 0.02, "workers": 1}
     parameters = [dataclasses.replace(each, values=[values[each.name]]) for each in growth.PARAMETERS]
     found = list(growth.measure(meter, parameters))
