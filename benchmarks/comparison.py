@@ -111,7 +111,7 @@ def goals(found: Comparison) -> list[tuple[str, str, str]]:
     if found.overload:
         result = found.overload.result
         others = sum(count for status, count in result.statuses.items() if status not in (OK, FULL, LOST))
-        load = f"{found.overload.asked:.0f} requests/s for {result.seconds:.0f} s, four times the highest rate"
+        load = f"{found.overload.rate:.0f} requests/s for {result.seconds:.0f} s, four times the highest rate"
         accepted = f"{result.percentile(99):.0f} ms ({result.rate:.0f} requests/s)"
         refused = f"p50 {result.percentile(50, FULL):.0f} ms, p99 {result.percentile(99, FULL):.0f} ms"
         lines += [

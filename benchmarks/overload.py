@@ -16,7 +16,7 @@ NORMAL = 4  # times the usual p99 is still normal
 class Overload:
     """Responses of an overloaded service."""
 
-    asked: float
+    rate: float
     """Requests sent per second."""
     result: Result
     recovery: float

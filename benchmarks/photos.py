@@ -12,7 +12,6 @@ from PIL import Image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 SIZE = (450, 374)  # pixels of a usual photo
-QUALITY = 90
 DRAWN = 32
 MAX_PHOTOS = 200
 
@@ -78,5 +77,5 @@ def scale(photos: Iterable[bytes], megapixels: float) -> Iterator[bytes]:
 
 def _jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY)
+    image.save(file, "JPEG", quality=90)
     return file.getvalue()

@@ -25,13 +25,13 @@ def main() -> None:
     add("--seconds", type=float, default=10, help="duration [%(default)s]")
     add("--warm-up", type=float, default=2, metavar="SECONDS", help="not measured [%(default)s]")
     add("--multipart", action="store_true", help="send forms instead of raw bodies")
-    add("--pictures", type=int, default=1, metavar="N", help="images per request; above 1 in a form [%(default)s]")
+    add("--images", "--pictures", type=int, default=1, metavar="N", help="per request; above 1 in a form [%(default)s]")
     add("--header", action="append", default=[], help="such as 'Authorization: Bearer …'; may be repeated")
     options = parser.parse_args()
     path = urlsplit(options.url).path or "/predict"
-    multipart = options.multipart or options.pictures > 1
+    multipart = options.multipart or options.images > 1
     images = photos.from_arguments(parser, options)
-    requests = payload.requests(images, options.pictures, path, multipart, options.header)
+    requests = payload.requests(images, options.images, path, multipart, options.header)
     connections = options.connections or 8
     if options.warm_up:
         closed_loop(options.url, requests, connections, options.warm_up)

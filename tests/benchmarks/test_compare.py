@@ -54,7 +54,7 @@ def test_overload_counts_all_requests(service, monkeypatch):
     monkeypatch.setattr(overload, "RECOVERY_SECONDS", 0.3)
     requests = payload.requests(list(photos.scale(IMAGES, 0.8)))
     found = overload.overload(service.url, requests, highest=20, times=50, seconds=0.3)
-    assert found.asked == 1000 and found.result.statuses.total() == 300
+    assert found.rate == 1000 and found.result.statuses.total() == 300
     assert found.result.statuses[503] > 0 and found.result.statuses[200] > 0
     assert 0 <= found.recovery < math.inf
 

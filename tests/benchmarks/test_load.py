@@ -88,7 +88,7 @@ def test_refused_connection_is_lost():
 def test_command_prints_rate_and_statuses(service, tmp_path):
     (tmp_path / "a.jpg").write_bytes(IMAGES[0])
     command = [sys.executable, "-m", "benchmarks.load", f"{service.url}/predict", "--photos", str(tmp_path)]
-    command += ["--seconds", "0.3", "--warm-up", "0.1", "--pictures", "2"]
+    command += ["--seconds", "0.3", "--warm-up", "0.1", "--images", "2"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=servers.ROOT)
     assert result.returncode == 0, result.stderr
     assert "requests/s" in result.stdout and "\n200: " in result.stdout
