@@ -1,4 +1,4 @@
-"""What an answer says of one picture; apart from the routes, for who needs no server."""
+"""Turn probabilities into an answer: label, confidence, probabilities by class."""
 
 from typing import Any
 
@@ -9,10 +9,15 @@ DECIMALS = 6
 
 
 def to_answer(classes: list[str], row: NDArray[np.float32]) -> dict[str, Any]:
-    """Name the numbers of one picture; rounded, they still add up to 1."""
+    """Name the probabilities of one image; rounded, they still add up to 1.
+
+    Args:
+        classes: In output order.
+        row: Probabilities, shape ``(classes,)``.
+    """
     exact = row.tolist()
-    whole = sum(exact)
-    rounded = [round(one / whole, DECIMALS) for one in exact]
+    total = sum(exact)
+    rounded = [round(one / total, DECIMALS) for one in exact]
     top = rounded.index(max(rounded))
     rounded[top] = round(rounded[top] + 1 - sum(rounded), DECIMALS)
     probabilities = dict(zip(classes, rounded, strict=True))

@@ -1,4 +1,4 @@
-"""Refuses JPEG files that take hours to decode: a few bytes can ask for another walk over the whole picture."""
+"""Refuse JPEG files that take hours to decode: a few bytes can request another pass over the whole image."""
 
 import re
 
@@ -9,18 +9,18 @@ MAX_SEGMENTS = 2000
 START = b"\xff\xd8"
 SCAN = b"\xff\xda"
 END = b"\xff\xd9"
-MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # those with a length, and the end; what else there is, is data
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # markers with a length, and the end
 
 
-def too_laborious(data: bytes) -> bool:
-    """Whether a JPEG has more scans than ``MAX_SCANS``, or more segments and stray bytes than ``MAX_SEGMENTS``.
+def exceeds_limits(data: bytes) -> bool:
+    """Return whether a JPEG has more scans than ``MAX_SCANS``, or more segments and stray bytes than ``MAX_SEGMENTS``.
 
     Args:
-        data: The file's bytes; what is no JPEG is not laborious.
+        data: The file's bytes; files of other formats are within the limits.
     """
     if not data.startswith(START):
         return False
-    # Next to nothing, and enough for most: the walk is for what has those bytes inside, such as a film at the end.
+    # A cheap count is enough for most files. The walk is for files with markers inside, such as an embedded video.
     if data.count(SCAN) <= MAX_SCANS and data.count(b"\xff", 0, data.rfind(SCAN)) <= MAX_SEGMENTS:
         return False
     scans = segments = 0
@@ -29,7 +29,7 @@ def too_laborious(data: bytes) -> bool:
         found = MARKER.search(data, at)
         if not found or found[0] == END:
             return False
-        # Pillow reads what is between segments byte by byte; behind the start of a scan it is the picture.
+        # Pillow reads byte by byte between segments; behind the start of a scan there are pixels.
         segments += 1 if scans else 1 + found.start() - at
         scans += found[0] == SCAN
         at = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2]))

@@ -9,16 +9,17 @@ from pydantic import ValidationError
 
 from bundle.manifest import MANIFEST_FILE, MODEL_FILE, SCHEMA_VERSION, Manifest
 
+# The bundle that the repository ships.
 CHAMPION = Path("models/champion")
 
 
 class BundleError(Exception):
-    """The bundle cannot be served; the message is one sentence that says which file and why."""
+    """The bundle cannot be served; the message is one sentence that names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose manifest was understood and whose model has the hash that the manifest names."""
+    """A valid manifest, and a model file with the hash in the manifest."""
 
     manifest: Manifest
     model: bytes
@@ -28,7 +29,7 @@ def load(folder: Path) -> Bundle:
     """Read and check a bundle.
 
     Raises:
-        BundleError: A file is missing, the manifest is not understood, or the model's hash differs.
+        BundleError: A file is missing, the manifest is invalid, or the model's hash differs.
     """
     manifest = _manifest(folder / MANIFEST_FILE)
     path = folder / MODEL_FILE

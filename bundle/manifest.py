@@ -1,4 +1,4 @@
-"""The bundle: the folder with ``model.onnx`` and ``manifest.json`` that training hands to serving."""
+"""Define the schema of ``manifest.json``."""
 
 from typing import Literal, Self
 
@@ -18,40 +18,40 @@ class _Section(BaseModel):
 
 
 class Input(_Section):
-    """What the graph takes: square RGB pictures, made by ``bundle.preprocess.decode``."""
+    """Input of the graph: square RGB images from ``bundle.preprocess.decode``."""
 
     size: int = Field(gt=0, description="side of the square, pixels")
     resize: Resize
 
 
 class Training(_Section):
-    """Where the weights come from."""
+    """Origin of the weights."""
 
-    run_id: str | None = Field(description="MLflow run, if it could be reached")
+    run_id: str | None = Field(description="MLflow run; null if MLflow was down")
     git_commit: str | None
     architecture: str
     initial_weights: str = Field(description="scratch, imagenet, or the file's name and SHA-256")
     epochs: int
     seed: int
     recipe: dict[str, str | int | float] = Field(default_factory=dict, description="settings of ml.train")
-    machine: str | None = Field(default=None, description="on what it was trained")
-    hours: float | None = Field(default=None, description="of training, validation left out")
+    machine: str | None = Field(default=None, description="processor or GPU, and its number")
+    hours: float | None = Field(default=None, description="of training, without validation")
 
 
 class Dataset(_Section):
-    """What it was trained and measured on."""
+    """Data set of the training and the evaluation."""
 
     name: str
     source: str | None = Field(description="address of the archive, if downloaded")
-    synthetic: bool = Field(description="drawn by this project, not photographed")
+    synthetic: bool = Field(description="drawn by this project")
     fingerprint: str = Field(description="SHA-256 over the sorted content hashes and labels")
-    counts: dict[str, dict[str, int]] = Field(description="pictures by split and class")
+    counts: dict[str, dict[str, int]] = Field(description="images by split and class")
     left_out: dict[str, int] = Field(description="files left out, by reason")
-    lists: dict[str, str] = Field(default_factory=dict, description="texts of the lists of pictures left out")
+    lists: dict[str, str] = Field(default_factory=dict, description="texts of the lists of excluded images")
 
 
 class CalibrationBin(_Section):
-    """The pictures that were answered with about one confidence."""
+    """Images with about the same confidence."""
 
     pictures: int
     confidence: float = Field(description="mean")
@@ -59,17 +59,17 @@ class CalibrationBin(_Section):
 
 
 class Mistake(_Section):
-    """A picture that was called something else."""
+    """A misclassified image."""
 
     picture: str = Field(description="its folder and name")
     label: str
     predicted: str
     confidence: float
-    traits: list[str] = Field(description="what is unusual about it among the pictures of its set")
+    traits: list[str] = Field(description="such as dark or blurred, compared with its set")
 
 
 class Metrics(_Section):
-    """Measured on the held-out test pictures, with the service's decoding, on this very model file."""
+    """Measured on the test split with the service's decoding and this model file."""
 
     pictures: int
     accuracy: float
@@ -78,52 +78,49 @@ class Metrics(_Section):
     log_loss: float = Field(description="nats")
     expected_calibration_error: float = Field(description="15 equal-width bins of confidence")
     recall_ci95: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Wilson score intervals")
-    calibration: list[CalibrationBin] = Field(default_factory=list, description="the bins that hold pictures")
+    calibration: list[CalibrationBin] = Field(default_factory=list, description="bins that hold images")
     worst_mistakes: list[Mistake] = Field(default_factory=list, description="the most confident first")
-    uncertain: float | None = Field(default=None, description="share of the pictures that is flagged")
+    uncertain: float | None = Field(default=None, description="share of flagged images")
 
 
 class Uncertainty(_Section):
-    """When an answer is flagged: its confidence is low, or the picture is unlike those learned from.
-
-    The limits are chosen on validation pictures.
-    """
+    """Limits beyond which an answer is flagged as uncertain, chosen on validation images."""
 
     least_confidence: float
     greatest_distance: float = Field(description="of the graph's output ``distance``")
-    flagged: float = Field(description="share of the validation pictures that is flagged")
+    flagged: float = Field(description="share of flagged validation images")
 
 
 class Acceptance(_Section):
-    """Measured on photos as people send them: at their own size and shape, and as phones and messengers spoil them."""
+    """Robustness: metrics on full-size photos, and accuracy on corrupted copies."""
 
     metrics: Metrics
-    corrupted: dict[str, float] = Field(description="accuracy, by what was done to the photos")
+    corrupted: dict[str, float] = Field(description="accuracy by corruption")
 
 
 class Neither(_Section):
-    """The answers for pictures that show none of the classes, of one kind."""
+    """Answers for out-of-distribution images of one kind."""
 
     pictures: int
-    uncertain: float = Field(description="share that is flagged")
-    sure: float = Field(description="share that is answered with a confidence of 99 % or more")
+    uncertain: float = Field(description="share of flagged images")
+    sure: float = Field(description="share with a confidence of 99 % or more")
 
 
 class Histogram(_Section):
-    """How a number is spread."""
+    """Distribution of one statistic."""
 
     bins: list[float] = Field(description="edges, one more than shares")
     shares: list[float]
 
 
 class Reference(_Section):
-    """Distributions on the held-out pictures, to compare live traffic with."""
+    """Distributions on the test split, the reference for drift."""
 
     predicted_classes: dict[str, float] = Field(description="share of each predicted class")
     confidence_bins: list[float] = Field(description="edges, one more than shares")
     confidence_shares: list[float] = Field(min_length=1)
     pictures: dict[str, Histogram] = Field(
-        default_factory=dict, description="of the decoded pictures; see bundle.image_statistics"
+        default_factory=dict, description="of the decoded images; see bundle.image_statistics"
     )
 
     @model_validator(mode="after")
@@ -134,14 +131,14 @@ class Reference(_Section):
 
 
 class Parity(_Section):
-    """The exported graph against PyTorch on real pictures."""
+    """Largest difference between the exported graph and PyTorch on real images."""
 
     pictures: int
     max_probability_difference: float
 
 
 class Manifest(_Section):
-    """All that serving needs and all that a person asks about a model."""
+    """Everything that serving needs, and the model's origin and measurements."""
 
     schema_version: Literal[1]
     name: str
@@ -152,16 +149,14 @@ class Manifest(_Section):
     model_sha256: str
     training: Training
     dataset: Dataset
-    parity: Parity | None = Field(description="none until the graph was compared")
-    metrics: Metrics | None = Field(description="none until the bundle was evaluated")
-    reference: Reference | None = Field(description="none until the bundle was evaluated")
+    parity: Parity | None = Field(description="null until compared")
+    metrics: Metrics | None = Field(description="null until evaluated")
+    reference: Reference | None = Field(description="null until evaluated")
     precision: Precision = Field(default="fp32", description="of the weights in model.onnx")
-    mirrored: bool = Field(default=False, description="the graph looks at each picture's mirror image as well")
-    uncertainty: Uncertainty | None = Field(
-        default=None, description="none: the service does not say when it is unsure"
-    )
-    acceptance: Acceptance | None = Field(default=None, description="none until measured on such photos")
-    neither: dict[str, Neither] = Field(default_factory=dict, description="by kind of picture")
+    mirrored: bool = Field(default=False, description="the graph averages each image and its mirror image")
+    uncertainty: Uncertainty | None = Field(default=None, description="null: answers are not flagged")
+    acceptance: Acceptance | None = Field(default=None, description="null until measured")
+    neither: dict[str, Neither] = Field(default_factory=dict, description="by kind of image")
 
     @field_validator("classes")
     @classmethod

@@ -1,5 +1,6 @@
-"""From pixels to probabilities: ONNX Runtime on a checked bundle."""
+"""Run a bundle's model: pixels in, probabilities and uncertainty out."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -15,80 +16,75 @@ CLASSES_KEY = "classes"
 
 
 class Predictor:
-    """Runs a bundle's graph; safe to call from several threads."""
+    """An ONNX Runtime session; safe to call from several threads."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        """Load the graph and check that it is the one the manifest describes.
-
-        Args:
-            bundle: A loaded bundle.
-            threads: Threads for one run of the graph (onnxruntime's intra-op pool).
+        """Load the graph, for so many threads a run, and compare it with the manifest.
 
         Raises:
-            BundleError: The model is no ONNX graph, or its classes or input differ from the manifest's.
+            BundleError: The model is not an ONNX graph, or its classes, input or outputs differ from the manifest.
         """
         self.manifest = bundle.manifest
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Errors are raised; the library's own lines on them would stand in nobody's format.
+        # Errors are raised; the library's own log lines are not JSON.
         options.log_severity_level = 4
-        # A waiting thread that spins takes the processor from the other worker.
+        # A spinning thread takes the processor from another worker.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Sums of two products of 8 bits overflow on processors without VNNI (Intel's before 2019, AMD's before 2022).
+        # Products of 8 bits overflow on processors without VNNI (Intel before 2019, AMD before 2022).
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a different class for each way to be no graph
+        except Exception as error:  # ONNX Runtime has a class of its own for each cause
             first_line = str(error).strip().splitlines()[0]
             raise BundleError(f"The model file is not an ONNX graph that can be run: {first_line}") from error
-        self._check(bundle)
+        self._check_graph()
 
-    def _check(self, bundle: Bundle) -> None:
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        try:
-            classes = json.loads(metadata.get(CLASSES_KEY, "null"))
-        except ValueError:
-            classes = None
-        if classes != bundle.manifest.classes:
+    def _check_graph(self) -> None:
+        classes = None
+        with contextlib.suppress(ValueError):
+            classes = json.loads(self._session.get_modelmeta().custom_metadata_map.get(CLASSES_KEY, "null"))
+        if classes != self.manifest.classes:
             raise BundleError(
                 f"The model was exported for the classes {classes}, but the manifest names "
-                f"{bundle.manifest.classes}: the two do not belong together."
+                f"{self.manifest.classes}: the two do not belong together."
             )
         inputs = {i.name: (i.type, i.shape[1:]) for i in self._session.get_inputs()}
-        size = bundle.manifest.input.size
+        size = self.manifest.input.size
         if inputs != {INPUT_NAME: ("tensor(uint8)", [size, size, 3])}:
             raise BundleError(
                 f"The model takes {inputs}, but the manifest describes uint8 {INPUT_NAME} of {size} × {size} × 3."
             )
         outputs = {o.name: o.shape[1:] for o in self._session.get_outputs()}
-        described: dict[str, list[int]] = {OUTPUT_NAME: [len(bundle.manifest.classes)]}
-        if bundle.manifest.uncertainty:
+        described: dict[str, list[int]] = {OUTPUT_NAME: [len(self.manifest.classes)]}
+        if self.manifest.uncertainty:
             described[DISTANCE_NAME] = []
         if any(outputs.get(name) != shape for name, shape in described.items()):
             raise BundleError(f"The model gives {outputs}, but the manifest describes {described}.")
 
+    def warm_up(self) -> None:
+        """Run the model on black images: the first run is slow. Raises ``BundleError`` if it gives no probabilities."""
+        size = self.manifest.input.size
+        for batch in (1, 2):
+            try:
+                rows, _ = self.answer(np.zeros((batch, size, size, 3), np.uint8))
+            except Exception as error:  # as above
+                first_line = (str(error).strip() or "no message").splitlines()[0]
+                raise BundleError(f"The model cannot be run ({type(error).__name__}: {first_line}).") from error
+            if rows.shape != (batch, len(self.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+                raise BundleError(f"The model gives {rows.tolist()} for {batch} black images, not probabilities.")
+
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify a batch.
-
-        Args:
-            pixels: RGB pictures from ``image.decode``, shape ``(n, size, size, 3)``.
-
-        Returns:
-            One row of probabilities per picture in the manifest's class order, shape ``(n, classes)``.
-        """
+        """Compute the probabilities, shape ``(n, classes)``, of images from ``preprocess.decode``."""
         (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         return np.asarray(probabilities, dtype=np.float32)
 
     def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Classify a batch, and say which answers are not to be relied on.
-
-        Args:
-            pixels: As for ``predict``.
+        """Compute the probabilities and flag the uncertain ones.
 
         Returns:
-            The rows of ``predict``, and for each picture whether it is uncertain, shape ``(n,)``; None instead of that
-            where the bundle has no limits for it.
+            The rows of ``predict``, and a flag per image, shape ``(n,)``; None where the bundle sets no limits.
         """
         limits = self.manifest.uncertainty
         if limits is None:
@@ -98,9 +94,6 @@ class Predictor:
         return probabilities, unsure | (distances > limits.greatest_distance)
 
     def measure(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give the rows of ``predict`` and how far each picture is from those that the model learned from, ``(n,)``.
-
-        Only of a graph that has the output ``distance``.
-        """
+        """Compute the rows of ``predict`` and, with a graph that has them, the distances, shape ``(n,)``."""
         probabilities, distances = self._session.run([OUTPUT_NAME, DISTANCE_NAME], {INPUT_NAME: pixels})
         return np.asarray(probabilities, dtype=np.float32), np.asarray(distances, dtype=np.float32)

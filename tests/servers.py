@@ -1,7 +1,6 @@
 """Real servers for tests: started on free ports of 127.0.0.1, stopped by their process id."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What a person may have set for their own servers, or a company for all that its machines ask.
 SETTINGS = {
-    *(field.name.upper() for field in dataclasses.fields(inference.Settings)),
+    *(name.upper() for name in inference.Settings.model_fields),
     *(name.upper() for name in monitor.Settings.model_fields),
     *("MONITOR_INTERVAL", "STATE_DIR", "PROMETHEUS_PORT", "PROMETHEUS_MULTIPROC_DIR", "GUNICORN_CMD_ARGS"),
 }

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -46,9 +45,9 @@ def tracked() -> set[str]:
 def settings_table() -> str:
     """Format the settings of the service as the documentation must list them."""
     rows = ["| setting | default | what it does |", "| --- | --- | --- |"]
-    for setting in fields(Settings):
-        default = "" if setting.default is MISSING else f"`{setting.default}`"
-        rows.append(f"| `{setting.name.upper()}` | {default} | {setting.metadata['about']} |")
+    for name, field in Settings.model_fields.items():
+        default = f"`{field.default}`" if field.default and not field.default_factory else ""
+        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 

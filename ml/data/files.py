@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.dataset import Reason
 from bundle.preprocess import FORMATS, ImageError, Resize, UnsupportedImageError, decode
+from ml.data.dataset import Reason
 
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 # Far above any photo; a film or a disk image among the pictures must not fill the memory.

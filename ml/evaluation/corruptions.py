@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
-
-from bundle.preprocess import EXIF_ORIENTATION
+from PIL.ExifTags import Base
 
 # Good enough that saving itself is no corruption.
 QUALITY = 95
@@ -51,7 +50,7 @@ def _turned(data: bytes) -> bytes:
 def _turned_with_exif(data: bytes) -> bytes:
     """As a phone held upright saves it: the pixels lie on their side, and EXIF says so."""
     exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = 6
+    exif[Base.Orientation] = 6
     return _saved(_opened(data).transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 

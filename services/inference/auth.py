@@ -1,113 +1,130 @@
-"""Who may ask for predictions, how often, and on which port: checked before a body is read, off by default."""
+"""Identify clients by API key or address. Keys come from a file that is read again when it changes."""
 
+import contextlib
+import hashlib
+import hmac
 import ipaddress
-import math
+import logging
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Request, g, request
-from flask_openapi3.openapi import OpenAPI
-from werkzeug.exceptions import NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from services.inference import rate
-from services.inference.keys import Keys
-from services.inference.problems import TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
-from services.inference.schemas import problem
-from services.inference.settings import Network, Settings
+from services.inference.problems import UNAUTHORIZED, Problem
+from services.inference.settings import Network
 
+# A key has the characters of a bearer token (RFC 6750). Two lines may have one name while a key is replaced.
+LINE = re.compile(r"([\w.-]{1,64}):([A-Za-z0-9._~+/=-]{16,512})")
 SCHEME = "Bearer"
-INVALID = f'{SCHEME} error="invalid_token"'
-# Open: what probes and Prometheus ask, and pages that say no more than this repository does. New routes are not.
-OPEN = frozenset(
-    (
-        *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json"),
-        *("/static/<path:filename>", "/docs/static/<path:filename>"),
-    )
-)
-ON_METRICS_PORT = frozenset(("/health", "/ready", "/metrics"))
+
+log = logging.getLogger(__name__)
 
 
-def register(app: OpenAPI, settings: Settings) -> None:
-    """Add the checks that are set, and say so in /openapi.json; call it after all routes are there."""
-    if settings.metrics_port:
-        app.before_request(_port_check(str(settings.metrics_port)))
-    if settings.api_keys_file or settings.rate_limit:
-        app.before_request(_check(settings))
-        _document(app.api_doc, settings)
+class KeysError(ValueError):
+    """The file cannot be used; the message names it and the line, never the line's text."""
 
 
-def _check(settings: Settings) -> Callable[[], None]:
-    keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
+def read_keys(file: Path) -> list[tuple[str, bytes]]:
+    """Read lines of ``name:key``, without empty lines and comments (#), into pairs of a name and the key's SHA-256.
 
-    def check() -> None:
-        if request.url_rule is None or request.url_rule.rule in OPEN:
-            return
-        client = _owner(keys) if keys else address(request, settings.trusted_proxies)
-        if settings.rate_limit and (wait := rate.table().take(client, settings.rate_limit)):
-            seconds = math.ceil(wait)
-            detail = f"More than {settings.rate_limit} from one client. Send the request again in {seconds} s."
-            raise Problem(TOO_MANY_REQUESTS, detail, retry_after=seconds)
+    Raises:
+        KeysError: The file cannot be read, has an invalid line, or no key at all.
+    """
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "not text")
+        raise KeysError(f"API_KEYS_FILE is '{file}', but cannot be read ({reason}).") from None
+    found = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and not line.startswith("#"):
+            match = LINE.fullmatch(line)
+            if not match:
+                raise KeysError(
+                    f"API_KEYS_FILE is '{file}', but line {number} is not name:key with a key of at least 16 letters, "
+                    "digits and ._~+/=- (make one with: openssl rand -hex 32)."
+                )
+            found.append((match[1], _hash(match[2])))
+    if not found:
+        raise KeysError(f"API_KEYS_FILE is '{file}', but holds no key: write one name:key per line.")
+    return found
 
-    return check
 
+class Keys:
+    """The keys of a file; if the file becomes unusable, its last keys stay valid."""
 
-def _owner(keys: Keys) -> str:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != SCHEME.lower() or not key.strip():
-        raise _unauthorized(f"Send an API key: 'Authorization: {SCHEME} <key>'.", SCHEME)
-    owner = keys.owner(key.strip())
-    if owner is None:
-        raise _unauthorized("This API key is not known here. Ask whoever runs the service for one.", INVALID)
-    g.seen["client"] = owner
-    return owner
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._state: object = None
+        self._keys: list[tuple[str, bytes]] = []
+
+    def require_owner(self, request: Request) -> str:
+        """Return the name of the owner of the request's key; raises ``Problem`` (401) without a known key."""
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != SCHEME.lower() or not key.strip():
+            raise _unauthorized(f"Send an API key: 'Authorization: {SCHEME} <key>'.", SCHEME)
+        self._refresh()
+        given, owner = _hash(key.strip()), None
+        for name, known in self._keys:  # compare with all, so that the time reveals nothing
+            if hmac.compare_digest(given, known):
+                owner = name
+        if owner is None:
+            detail = "This API key is unknown. Ask the operator of the service for one."
+            raise _unauthorized(detail, f'{SCHEME} error="invalid_token"')
+        g.log_fields["client"] = owner
+        return owner
+
+    def _refresh(self) -> None:
+        try:
+            # The file behind all links: Kubernetes updates a Secret by one link to its folder.
+            status = self._file.stat()
+            state: object = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except OSError as error:
+            state = error.errno
+        if state != self._state:
+            self._state = state
+            try:
+                self._keys = read_keys(self._file)
+            except KeysError as error:
+                log.error("%s The keys that were read before stay valid.", error)
 
 
 def _unauthorized(detail: str, challenge: str) -> Problem:
     return Problem(UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
 
 
-def address(request: Request, proxies: tuple[Network, ...]) -> str:
-    """The client's address: the last one that no trusted proxy has, of IPv6 the network that one customer gets.
-
-    Args:
-        request: The request, from a client or from a proxy.
-        proxies: Networks of the proxies whose X-Forwarded-For is believed.
-    """
-    hops = [*",".join(request.headers.getlist("X-Forwarded-For")).split(","), request.remote_addr or ""]
-    found: Any = None
-    for hop in reversed(hops):
-        try:
-            parsed = ipaddress.ip_address(hop.strip())
-        except ValueError:
-            break  # nobody but a client of the last proxy can have written that
-        found = getattr(parsed, "ipv4_mapped", None) or parsed
-        if not any(found in network for network in proxies):
-            break
-    if found is not None and found.version == 6:
-        found = ipaddress.ip_network((found, 64), strict=False)
-    return str(found)
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
-def _port_check(metrics_port: str) -> Callable[[], None]:
-    def check() -> None:
-        rule = request.url_rule.rule if request.url_rule else ""
-        on_metrics_port = request.environ["SERVER_PORT"] == metrics_port
-        if (on_metrics_port and rule not in ON_METRICS_PORT) or (not on_metrics_port and rule == "/metrics"):
-            raise NotFound
+def client_address() -> str:
+    """Return the address of the client; of IPv6, its /64 network, which one customer gets."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
 
-    return check
 
+class TrustedProxies:
+    """WSGI middleware that takes the client's address from X-Forwarded-For where trusted proxies appended it."""
 
-def _document(spec: dict[str, Any], settings: Settings) -> None:
-    for path, operations in spec["paths"].items():
-        if path not in OPEN:
-            for operation in operations.values():
-                if settings.api_keys_file:
-                    operation["security"] = [{"apiKey": []}]
-                    operation["responses"]["401"] = problem("No API key, or one that is not known")
-                if settings.rate_limit:
-                    operation["responses"]["429"] = problem(
-                        f"More than {settings.rate_limit} from one client; Retry-After says when to try again"
-                    )
-    if settings.api_keys_file:
-        spec["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": SCHEME.lower()}}
+    def __init__(self, wsgi_app: Callable[..., Any], networks: tuple[Network, ...]) -> None:
+        self._app, self._networks = wsgi_app, networks
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Handle a request with the address of the last hop that is not a trusted proxy."""
+        hops = [*environ.get("HTTP_X_FORWARDED_FOR", "").split(","), environ.get("REMOTE_ADDR", "")]
+        proxies = next((i for i, hop in enumerate(reversed(hops)) if not self._trusts(hop)), 0)
+        app = ProxyFix(self._app, x_for=proxies, x_proto=0, x_host=0) if proxies else self._app
+        return app(environ, start_response)
+
+    def _trusts(self, hop: str) -> bool:
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(hop.strip())
+            return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
+        return False

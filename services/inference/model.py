@@ -1,74 +1,92 @@
-"""The model that a worker serves, or the reason why it serves none."""
+"""Load the model that a worker serves, or the reason why there is none."""
 
 import logging
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from bundle.load import Bundle, BundleError
+from bundle.load import Bundle, BundleError, load
 from bundle.predictor import Predictor
-from services.inference import held
 from services.inference.problems import NO_MODEL, Problem
 
-RETRY_AFTER = 30  # seconds; a model comes back with a new deployment, not in a moment
+CHECK_TIMEOUT = 60  # seconds
+RETRY_AFTER = 30  # seconds; only a new deployment brings a model back
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A predictor, or else why there is none; ``refused`` says why a newer bundle is not the one that is served."""
+    """A bundle and its predictor, or the reason why there is none; ``refused`` is the reason against a newer bundle."""
 
-    predictor: Predictor | None
+    bundle: Bundle | None = None
+    predictor: Predictor | None = None
     reason: str = ""
     refused: str = ""
 
     def require(self) -> Predictor:
-        """Give the predictor.
-
-        Raises:
-            Problem: There is none; 503 with the reason.
-        """
+        """Return the predictor, or raise the problem that there is none."""
         if self.predictor is None:
             raise Problem(NO_MODEL, self.reason, retry_after=RETRY_AFTER)
         return self.predictor
 
 
-def load(folder: Path) -> Model:
-    """Load the bundle that is held, else that in ``folder``; never raises, so that a service can say what it lacks."""
-    found = held.get(folder)
-    if found.bundle is None:
-        log.error("no model: %s", found.reason)
-        return Model(None, found.reason)
+# Read in gunicorn's master and inherited by its workers, so that all of them serve the same model: also a worker that
+# replaces a dead one while another bundle lies in the folder.
+_inherited = Model()
+
+
+def preload(folder: Path) -> None:
+    """Read a bundle for the workers to come."""
+    global _inherited
+    _inherited = _read(folder)
+
+
+def reload(folder: Path) -> None:
+    """Read a new bundle for the workers to come, unless it cannot be served."""
+    global _inherited
+    found, present = _read(folder), _inherited
+    if present.bundle and (problem := found.reason or _check(folder)):
+        log.error("the new bundle is refused, %s stays: %s", present.bundle.manifest.version, problem)
+        found = replace(present, refused=problem)
+    _inherited = found
+
+
+def load_model(folder: Path) -> Model:
+    """Create the predictor of the inherited bundle, or else of the one in ``folder``; never raises."""
+    model = _inherited if _inherited.bundle or _inherited.reason else _read(folder)
+    if model.bundle:
+        try:
+            predictor = Predictor(model.bundle)
+            predictor.warm_up()
+        except BundleError as error:
+            model = Model(reason=str(error))
+        else:
+            model = replace(model, predictor=predictor)
+            log.info("model loaded", extra={"model": predictor.manifest.name, "version": predictor.manifest.version})
+    if not model.predictor:
+        log.error("no model: %s", model.reason)
+    return model
+
+
+def _read(folder: Path) -> Model:
     try:
-        predictor = build(found.bundle)
-    except Exception as error:
-        log.error("no model: %s", explain(error), exc_info=not isinstance(error, BundleError))
-        return Model(None, explain(error))
-    log.info("model loaded", extra={"model": predictor.manifest.name, "version": predictor.manifest.version})
-    return Model(predictor, refused=found.refused)
+        return Model(load(folder))
+    except BundleError as error:
+        return Model(reason=str(error))
 
 
-def build(bundle: Bundle) -> Predictor:
-    """Make a predictor, and run it once: the first run is slow, and a broken one shows before anyone asks.
+def _check(folder: Path) -> str:
+    """Return why a bundle cannot be served, or nothing.
 
-    Raises:
-        BundleError: It is not the graph that the manifest describes, or gives no probabilities.
-        Exception: Whatever the library makes of a graph that it cannot run.
+    In another process: workers forked from one that ran a model would hang, and a graph may crash the library.
     """
-    predictor = Predictor(bundle)
-    size = predictor.manifest.input.size
-    for batch in (1, 2):
-        rows = predictor.predict(np.zeros((batch, size, size, 3), np.uint8))
-        if rows.shape != (batch, len(predictor.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
-            raise BundleError(f"The model answers {batch} black pictures with {rows.tolist()}, not with probabilities.")
-    return predictor
-
-
-def explain(error: Exception) -> str:
-    """Say in one sentence why ``build`` made no predictor."""
-    if isinstance(error, BundleError):
-        return str(error)
-    first_line = (str(error).strip() or "no further word").splitlines()[0]
-    return f"The model cannot be run ({type(error).__name__}: {first_line})."
+    command = [sys.executable, "-m", "bundle.check", str(folder)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return f"The model does not answer two black images within {CHECK_TIMEOUT} seconds."
+    if result.returncode < 0:
+        return f"The model crashes the process that runs it (signal {-result.returncode})."
+    return result.stderr.strip() if result.returncode else ""

@@ -1,4 +1,4 @@
-"""The shapes of the answers, for /openapi.json; the hot path builds plain dictionaries of the same shape."""
+"""Describe the answers for /openapi.json; the routes build plain dictionaries of the same shape."""
 
 from typing import Any, Literal
 
@@ -12,44 +12,44 @@ class _Answer(BaseModel):
 
 
 class Model(_Answer):
-    """Which model answered."""
+    """The model that made the prediction."""
 
     name: str
     version: str
 
 
 class ReadyModel(Model):
-    """The loaded model and what it can tell apart."""
+    """The loaded model and its classes."""
 
     classes: list[str] = Field(description="in the model's own order")
 
 
 class Classification(_Answer):
-    """What one picture shows."""
+    """The classification of one image."""
 
     label: str = Field(description="the most probable class")
     confidence: float = Field(ge=0, le=1, description="its probability")
     probabilities: dict[str, float] = Field(description="every class; together 1")
     uncertain: bool | None = Field(
-        description="the picture is doubtful, or unlike those learned from; null if the model has no limits for that"
+        description="the image is ambiguous or out of distribution; null if the model has no limits for that"
     )
 
 
 class Prediction(Classification):
-    """The answer for one picture."""
+    """The answer for one image."""
 
     model: Model
 
 
 class Predictions(_Answer):
-    """The answer for several pictures, in the order they were sent."""
+    """The answer for several images, in the order of the request."""
 
     predictions: list[Classification]
     model: Model
 
 
 class Answer(RootModel[Prediction | Predictions]):
-    """The label of one picture, or of several in the order they were sent."""
+    """The classification of one image, or of several in the order of the request."""
 
 
 class Health(_Answer):
@@ -63,25 +63,25 @@ class Ready(_Answer):
 
     status: Literal["ready"]
     model: ReadyModel
-    refused: str | None = Field(description="why a newer bundle, put in place since, is not served")
+    refused: str | None = Field(description="why a newer bundle is not served")
 
 
 class ProblemDetails(_Answer):
-    """What went wrong and what to do about it (RFC 9457)."""
+    """An error and its remedy (RFC 9457)."""
 
-    type: str = Field(description="name of the sort of problem, for programs")
-    title: str = Field(description="the sort of problem, for people")
+    type: str = Field(description="name of the type of problem, for programs")
+    title: str = Field(description="the type of problem, for people")
     status: int
-    detail: str = Field(description="what is wrong with this request and what to do")
+    detail: str = Field(description="the fault of this request, and the remedy")
     request_id: str = Field(description="the same as in the X-Request-ID header and in the log")
-    index: int | None = Field(default=None, description="which of several pictures is meant, from zero")
+    index: int | None = Field(default=None, description="index of the faulty image among several, from zero")
 
 
 def content(media_type: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    """An OpenAPI response object with one media type."""
+    """Create an OpenAPI response object with one media type."""
     return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
 def problem(description: str) -> dict[str, Any]:
-    """An OpenAPI response object for an error."""
+    """Create an OpenAPI response object for an error."""
     return content(MEDIA_TYPE, {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}, description)

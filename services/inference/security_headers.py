@@ -1,8 +1,8 @@
-"""What every answer tells a browser about what it may do with it."""
+"""Restrict browsers: headers of every answer."""
 
 from flask import Flask, Response
 
-# No 'unsafe-inline' anywhere: the page and Swagger UI bring their scripts and styles as files.
+# No 'unsafe-inline': the page and Swagger UI load their scripts and styles from files.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -17,8 +17,8 @@ HEADERS = {
 }
 
 
-def register(app: Flask) -> None:
-    """Put the headers on every answer of the app."""
+def init_app(app: Flask) -> None:
+    """Add the headers to every answer of the app."""
 
     @app.after_request
     def add(response: Response) -> Response:

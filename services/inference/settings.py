@@ -1,214 +1,155 @@
-"""The settings: environment variables, read and checked once at the start."""
+"""Read the service's settings from environment variables."""
 
+import contextlib
 import functools
 import ipaddress
 import os
 import re
 import socket
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import limits
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bundle.load import CHAMPION
 from bundle.preprocess import MAX_PIXELS
-from services.inference import cpus, rate
 
-MAX_DEFAULT_WORKERS = 8
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
-LOG_LEVELS = ("debug", "info", "warning", "error")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used; the message is one sentence that names it, its value and what would be right."""
+    """A setting is invalid; the message is one sentence that names it, its value and the rule."""
 
 
-def _whole_number(low: int, high: int) -> Callable[[str, str], int]:
-    def parse(name: str, text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise SettingsError(f"{name} is {text!r}, but must be a whole number from {low} to {high}.")
-        return number
+def cpu_limit() -> int:
+    """Return the number of CPUs that this process may use: its affinity or its container's quota, at least 1.
 
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str, str], str]:
-    def parse(name: str, text: str) -> str:
-        if text.lower() not in choices:
-            raise SettingsError(f"{name} is {text!r}, but must be one of {', '.join(choices)}.")
-        return text.lower()
-
-    return parse
-
-
-def _folder(name: str, text: str) -> Path:
-    folder = Path(text)
+    A quota of 1.5 counts as 1, because a second busy worker would only be throttled.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        # prometheus_client reads every .db file as one of its own, and each scrape would fail.
-        strange = sorted(file.name for file in folder.glob("*.db") if not METRICS_FILE.fullmatch(file.name))
-    except OSError as error:
-        raise SettingsError(
-            f"{name} is {text!r}, but must be a folder that can be written to ({error.strerror})."
-        ) from None
-    if strange:
-        raise SettingsError(f"{name} is {text!r}, but must be a folder of its own: this one holds {strange[0]}.")
-    return folder
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, min(affinity, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return affinity
 
 
-def _path(name: str, text: str) -> Path:
-    return Path(text)
-
-
-def _mark(name: str, text: str) -> Path:
-    file = Path(text)
-    if file.is_dir() or not os.access(file.parent, os.W_OK):
-        raise SettingsError(f"{name} is {text!r}, but must be a file in a folder that can be written to.")
-    return file
-
-
-def _rate(name: str, text: str) -> rate.Rate:
+def _own_address(host: str) -> str:
     try:
-        return rate.parse(text)
-    except ValueError:
-        units = ", ".join(rate.SECONDS)
-        raise SettingsError(
-            f"{name} is {text!r}, but must be a number of requests per {units}, such as 60/minute."
-        ) from None
-
-
-def _networks(name: str, text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
-    except ValueError as error:
-        raise SettingsError(
-            f"{name} is {text!r}, but must be addresses or networks, such as 10.0.0.7,192.168.0.0/16 ({error})."
-        ) from None
-
-
-def _host(name: str, text: str) -> str:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(text, 0, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:
             listener.bind(address)
     except OSError:
-        raise SettingsError(
-            f"{name} is {text!r}, but must be an address of this machine, such as 127.0.0.1 or 0.0.0.0."
-        ) from None
-    return text
+        raise ValueError("must be an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+    return host
 
 
-def _setting(parse: Callable[[str, str], Any], about: str) -> dict[str, Any]:
-    return {"parse": parse, "about": about}
+def _writable_file(file: Path) -> Path:
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise ValueError("must be a file in a writable folder")
+    return file
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Every setting; the environment variable has the field's name in capitals."""
+def _writable_folder(folder: Path) -> Path:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ValueError("must be a writable folder")
+    return folder
 
-    host: str = field(default="127.0.0.1", metadata=_setting(_host, "address to listen on; 0.0.0.0 in a container"))
-    port: int = field(default=8000, metadata=_setting(_whole_number(1, 65535), "port to listen on"))
-    workers: int = field(
-        default_factory=lambda: min(cpus.limit(), MAX_DEFAULT_WORKERS),
-        metadata=_setting(
-            _whole_number(1, 256), f"processes; by default one per processor, {MAX_DEFAULT_WORKERS} at most"
-        ),
+
+def _rate(text: str) -> str:
+    with contextlib.suppress(ValueError):
+        if limits.parse(text).amount > 0:
+            return text
+    raise ValueError("must be a number of requests per second, minute, hour or day, such as 60/minute")
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part)
+    except ValueError as error:
+        raise ValueError(f"must be addresses or networks, such as 10.0.0.7,192.168.0.0/16 ({error})") from None
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Seconds = Annotated[int, Field(ge=1, le=3600)]
+
+
+def _setting(default: Any, about: str) -> Any:
+    return Field(default=default, description=about)
+
+
+class Settings(BaseSettings):
+    """The service's settings; each is read from the environment variable of its name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
+
+    host: Annotated[str, AfterValidator(_own_address)] = _setting("127.0.0.1", "address; 0.0.0.0 in a container")
+    port: Port = _setting(8000, "port to listen on")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=lambda: min(cpu_limit(), 8), description="processes; by default one per CPU, at most 8"
     )
-    threads: int = field(default=20, metadata=_setting(_whole_number(2, 256), "connections a worker serves at once"))
-    max_in_flight: int = field(
-        default=16, metadata=_setting(_whole_number(1, 255), "predictions a worker takes on at once (503 above)")
+    max_in_flight: Count = _setting(16, "predictions in progress per worker (503 above)")
+    max_upload_memory: Count = _setting(128 * 2**20, "bytes of open uploads in memory per worker (503 above)")
+    model_dir: Path = _setting(CHAMPION, "the bundle: model.onnx and manifest.json")
+    max_upload_bytes: Count = _setting(20 * 2**20, "largest request body (413 above)")
+    max_pixels: Count = _setting(MAX_PIXELS, "largest image, width × height (422 above)")
+    max_pictures: Count = _setting(32, "most images in one request (413 above)")
+    upload_timeout: Seconds = _setting(30, "seconds an upload may take (408 above)")
+    graceful_timeout: Seconds = _setting(10, "seconds to finish open requests when stopped")
+    drain_file: Annotated[Path, AfterValidator(_writable_file)] | None = _setting(
+        None, "while this file exists, /ready answers 503 and connections end with their answer"
     )
-    model_dir: Path = field(
-        default=Path("models/champion"), metadata=_setting(_path, "the bundle: model.onnx and manifest.json")
+    prometheus_multiproc_dir: Annotated[Path, AfterValidator(_writable_folder)] | None = _setting(
+        None, "folder for the metrics of all workers; by default a temporary one in memory"
     )
-    max_upload_bytes: int = field(
-        default=20 * 2**20, metadata=_setting(_whole_number(1, 2**31), "largest request body (413 above)")
+    api_keys_file: Path | None = _setting(None, "lines of name:key, one of which /predict requires; may be changed")
+    rate_limit: Annotated[str, AfterValidator(_rate)] | None = _setting(
+        None, "predictions per key or client address and worker, such as 60/minute (429 above)"
     )
-    max_pixels: int = field(
-        default=MAX_PIXELS, metadata=_setting(_whole_number(1, 10**9), "largest picture, width × height (422 above)")
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        default="", validate_default=True, description="addresses of proxies whose X-Forwarded-For is trusted"
     )
-    max_pictures: int = field(
-        default=32, metadata=_setting(_whole_number(1, 1000), "most pictures in one request (413 above)")
+    metrics_port: Port | None = _setting(None, "separate port for /metrics, which PORT then lacks")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = _setting(
+        "info", "least severe level that is logged"
     )
-    upload_timeout: int = field(
-        default=30, metadata=_setting(_whole_number(1, 3600), "seconds an upload may take (408 above)")
-    )
-    graceful_timeout: int = field(
-        default=10, metadata=_setting(_whole_number(1, 3600), "seconds to finish open requests when stopped")
-    )
-    drain_file: Path | None = field(
-        default_factory=lambda: None,
-        metadata=_setting(
-            _mark,
-            "while this file exists, /ready answers 503 and each answer ends its connection; removed at the start",
-        ),
-    )
-    prometheus_multiproc_dir: Path | None = field(
-        default_factory=lambda: None,
-        metadata=_setting(_folder, "folder for the counts of all workers; by default a new one, removed at the end"),
-    )
-    api_keys_file: Path | None = field(
-        default_factory=lambda: None,
-        metadata=_setting(_path, "a file of name:key lines, one of which /predict then asks for; read when it changes"),
-    )
-    rate_limit: rate.Rate | None = field(
-        default_factory=lambda: None,
-        metadata=_setting(_rate, "predictions of one key's owner, or of one address, such as 60/minute (429 above)"),
-    )
-    trusted_proxies: tuple[Network, ...] = field(
-        default_factory=tuple,
-        metadata=_setting(_networks, "addresses of proxies whose X-Forwarded-For names the client, for RATE_LIMIT"),
-    )
-    metrics_port: int | None = field(
-        default_factory=lambda: None,
-        metadata=_setting(_whole_number(1, 65535), "a port of its own for /metrics, which PORT then does not answer"),
-    )
-    log_level: str = field(
-        default="info", metadata=_setting(_one_of(*LOG_LEVELS), "least severe log line that is written")
-    )
+
+    @model_validator(mode="after")
+    def _different_ports(self) -> "Settings":
+        if self.metrics_port == self.port:
+            raise ValueError(f"METRICS_PORT is '{self.metrics_port}', but must be another port than PORT")
+        return self
 
     @property
     def draining(self) -> bool:
-        """Whether clients shall go elsewhere, since this service is about to stop."""
+        """Whether clients must go elsewhere, because this service is about to stop."""
         return self.drain_file is not None and self.drain_file.exists()
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings from environment variables; an unset or empty one has its default.
-
-    Raises:
-        SettingsError: A value cannot be used.
-    """
-    given = {
-        setting.name: setting.metadata["parse"](setting.name.upper(), text)
-        for setting in fields(Settings)
-        if (text := environ.get(setting.name.upper(), "").strip())
-    }
-    settings = Settings(**given)
-    if settings.max_in_flight >= settings.threads:
-        raise SettingsError(
-            f"MAX_IN_FLIGHT is {settings.max_in_flight}, but must be below THREADS ({settings.threads}), "
-            "or no thread is left to answer /health and to refuse what is too much."
-        )
-    if settings.metrics_port == settings.port:
-        raise SettingsError(f"METRICS_PORT is '{settings.metrics_port}', but must be another port than PORT.")
-    return settings
+def load() -> Settings:
+    """Read the settings from the environment, or raise ``SettingsError``."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(f"{reason}.") from None
+        name, value = str(first["loc"][0]).upper(), str(first["input"])
+        raise SettingsError(f"{name} is {value!r}, but {reason[0].lower()}{reason[1:]}.") from None
 
 
 @functools.cache
 def current() -> Settings:
-    """Give the settings of this process; gunicorn's workers inherit those that its master has checked.
+    """Return the settings of this process, read once.
 
-    Checked again, a folder that cannot be written to any more would end a service that runs.
-
-    Raises:
-        SettingsError: A value cannot be used.
+    Workers inherit those of gunicorn's master: checked again, a folder that became read-only would end the service.
     """
     return load()

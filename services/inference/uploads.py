@@ -1,132 +1,117 @@
-"""From an HTTP request to the bytes of the pictures in it."""
+"""Read the images of a request."""
 
 import contextlib
 import io
-import re
+from collections.abc import Callable, Container
 from typing import IO, cast
 
-import flask
+import gevent
 from flask import Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
+from werkzeug.formparser import FormDataParser
 
-from services.inference.deadlines import Deadlines
-from services.inference.problems import BROKEN_UPLOAD, NO_PICTURE, NOT_A_PICTURE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
+from services.inference.problems import BROKEN_UPLOAD, NO_IMAGE, NOT_AN_IMAGE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
 from services.inference.settings import Settings
 
 FIELD = "file"
+MULTIPART = "multipart/form-data"
 HOW_TO = f"Send it as the multipart field '{FIELD}', or as the request body with Content-Type: image/…."
-ONE_FILE = re.compile(
-    rb'\r\n(?i:Content-Disposition: form-data); name="%s"; filename="[^"\r\n\\]*"\r\n'
-    rb"((?i:Content-Type): [^\r\n]*\r\n)?\r\n" % FIELD.encode()
-)
-DRAIN_SECONDS = 2.0
-DRAIN_BYTES = 64 * 2**20
-
-deadlines = Deadlines()
+CHUNK = 65536
+DISCARD_SECONDS = 2.0
+DISCARD_BYTES = 64 * 2**20
 
 
-class Request(flask.Request):
-    """Keeps uploaded files in memory: a read-only container has no place for temporary ones."""
+class _Body(io.RawIOBase):
+    """The request's body, which counts its bytes while they are read."""
 
-    def _get_file_stream(
-        self,
-        total_content_length: int | None,
-        content_type: str | None,
-        filename: str | None = None,
-        content_length: int | None = None,
-    ) -> IO[bytes]:
-        return io.BytesIO()
+    def __init__(self, stream: IO[bytes], take: Callable[[int], None]) -> None:
+        self._stream, self._take = stream, take
+        self.received = 0
+
+    def read(self, size: int = CHUNK) -> bytes:
+        if self.received:
+            gevent.sleep(0)  # others may run between the chunks of a large upload
+        data = self._stream.read(min(size, CHUNK))
+        self._take(len(data))
+        self.received += len(data)
+        return data
 
 
-def pictures(settings: Settings) -> list[bytes]:
-    """Read the current request's body and give the encoded pictures in it, in order; at least one.
+def read_images(settings: Settings, take: Callable[[int], None]) -> list[bytes]:
+    """Read the encoded images of the current request, at least one, in order.
+
+    Args:
+        settings: Limits of uploads.
+        take: Reserves so many bytes of memory; raises ``Problem`` when there is too little.
 
     Raises:
-        Problem: No picture in it, too much of it, not in a form that is understood, or it broke off.
-        RequestEntityTooLarge: The body is over the limit of bytes.
+        Problem: There is no image, too much data, an unknown form, an incomplete upload, or it took too long.
+        RequestEntityTooLarge: The body exceeds the limit of bytes.
     """
-    body = _body(settings.upload_timeout)
-    kind = request.mimetype
-    if kind == "multipart/form-data":
-        only = only_file(body, request.mimetype_params.get("boundary", ""))
-        return [only] if only else _files(settings.max_pictures)
+    body = _Body(request.stream, take)
+    # Files stay in memory: a read-only container has no place for temporary ones.
+    parser = FormDataParser(
+        lambda *_, **__: io.BytesIO(),
+        max_form_memory_size=settings.max_upload_bytes,
+        max_form_parts=request.max_form_parts,
+    )
+    timeout = Problem(UPLOAD_TIMEOUT, f"An upload may take {settings.upload_timeout} s. Send a smaller image.")
+    incomplete = Problem(BROKEN_UPLOAD, "Less arrived than was announced. Send the request again.")
+    with gevent.Timeout(settings.upload_timeout, timeout):
+        try:
+            # The parser reads nothing of a body that is not a form.
+            _, form, files = parser.parse(cast(IO[bytes], body), request.mimetype, None, request.mimetype_params)
+            rest = b"".join(iter(body.read, b""))
+        except HTTPException:
+            raise
+        except Exception as error:  # gunicorn has a class of its own for each fault of a chunked body
+            raise incomplete from error
+    if body.received < (request.content_length or 0):
+        raise incomplete
+    if request.mimetype != MULTIPART:
+        return [_raw_image(rest, request.mimetype)]
+    images = [cast(io.BytesIO, file.stream).getvalue() for file in files.getlist(FIELD)]
+    return _form_images(images, form, bool(files), settings.max_pictures)
+
+
+def _raw_image(body: bytes, mimetype: str) -> bytes:
     if not body:
-        raise Problem(NO_PICTURE, f"The request is empty. {HOW_TO}")
-    if kind.startswith("image/") or kind in ("application/octet-stream", ""):
-        return [body]
-    raise Problem(NOT_A_PICTURE, f"A body of Content-Type {kind} is not read as a picture. {HOW_TO}")
+        raise Problem(NO_IMAGE, f"The request is empty. {HOW_TO}")
+    if not (mimetype.startswith("image/") or mimetype in ("application/octet-stream", "")):
+        raise Problem(NOT_AN_IMAGE, f"A body of Content-Type {mimetype} is not read as an image. {HOW_TO}")
+    return body
 
 
-def _body(seconds: int) -> bytes:
-    try:
-        with deadlines.limit(request.environ.get("gunicorn.socket"), seconds) as upload:
-            body = request.get_data()
-            # Of a body without a length, reading stops at the limit and does not say so.
-            if len(body) == request.max_content_length and request.environ["wsgi.input"].read(1):
-                raise RequestEntityTooLarge
-    except HTTPException:
-        raise
-    except Exception as error:  # the server's own classes for each way in which a chunked body is not one
-        broken: Exception | None = error
+def _form_images(images: list[bytes], form: Container[str], has_files: bool, most: int) -> list[bytes]:
+    if len(images) > most:
+        raise Problem(TOO_LARGE, f"The form holds {len(images)} images; at most {most} fit in one request.")
+    if b"" in images:
+        index = images.index(b"") if len(images) > 1 else None
+        raise Problem(NO_IMAGE, "The file is empty. Choose an image and send it again.", index=index)
+    if images:
+        return images
+    if FIELD in form:
+        detail = f"The field '{FIELD}' holds text, not a file. With curl, write -F {FIELD}=@photo.jpg (with the @)."
+    elif has_files:
+        detail = f"The file is in a field of another name. Send it in the field '{FIELD}'."
     else:
-        if len(body) >= (request.content_length or 0):
-            return body
-        broken = None
-    if upload.ended:
-        detail = f"An upload may take {seconds} seconds, and less when others wait. Send a smaller picture."
-        raise Problem(UPLOAD_TIMEOUT, detail) from broken
-    raise Problem(BROKEN_UPLOAD, "Less arrived than was announced. Send the request again.") from broken
+        detail = f"The form holds no file. {HOW_TO}"
+    raise Problem(NO_IMAGE, detail)
 
 
-def only_file(body: bytes, boundary: str) -> bytes | None:
-    """Give the file of a form that holds nothing else, written as clients write it; None of any other.
+def discard_rest(response: Response) -> Response:
+    """Read the rest of a refused upload after the answer.
 
-    That is most forms, and werkzeug, which reads the others, takes ten times as long.
+    Most clients send everything before they read, and lose an answer when the connection closes earlier.
     """
-    mark = b"--" + boundary.encode()
-    head = ONE_FILE.match(body, len(mark))
-    if not boundary or head is None or not body.startswith(mark):
-        return None
-    end = body.find(mark, head.end())
-    if end < 0 or body[end - 2 : end] != b"\r\n" or body[end + len(mark) :] not in (b"--\r\n", b"--"):
-        return None
-    return body[head.end() : end - 2]
-
-
-def _files(max_pictures: int) -> list[bytes]:
-    # Not read(), which copies: what waits for its turn to be decoded, each place once, is most of a full pod's memory.
-    files = [cast(io.BytesIO, file.stream).getvalue() for file in request.files.getlist(FIELD)]
-    if len(files) > max_pictures:
-        raise Problem(TOO_LARGE, f"{len(files)} pictures were sent; at most {max_pictures} fit in one request.")
-    if files:
-        if b"" in files:
-            index = files.index(b"") if len(files) > 1 else None
-            raise Problem(NO_PICTURE, "The file is empty. Choose a picture and send it again.", index=index)
-        return files
-    if FIELD in request.form:
-        raise Problem(
-            NO_PICTURE,
-            f"The field '{FIELD}' holds text, not a file. With curl, write -F {FIELD}=@photo.jpg (with the @).",
-        )
-    if request.files:
-        raise Problem(NO_PICTURE, f"The file is in a field of another name. Send it in the field '{FIELD}'.")
-    raise Problem(NO_PICTURE, f"The form holds no file. {HOW_TO}")
-
-
-def drain(response: Response) -> Response:
-    """Read what is left of a refused upload once the answer is out.
-
-    Most clients send all before they read, and lose an answer whose connection is closed on them.
-    """
-    stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
+    stream = request.environ["wsgi.input"]
 
     def discard() -> None:
-        left = DRAIN_BYTES
-        # Of an upload that breaks off, or is not what it says, nothing more needs to be known.
-        with contextlib.suppress(Exception), deadlines.limit(connection, DRAIN_SECONDS):
-            while left > 0 and (data := stream.read(65536)):
+        left = DISCARD_BYTES
+        with contextlib.suppress(Exception), gevent.Timeout(DISCARD_SECONDS, False):
+            while left > 0 and (data := stream.read(CHUNK)):
                 left -= len(data)
 
-    if response.status_code >= 400 and connection is not None:
+    if response.status_code >= 400:
         response.call_on_close(discard)
     return response

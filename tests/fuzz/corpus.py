@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
-from bundle.preprocess import EXIF_ORIENTATION
 from tests import drawn_images as pictures
 from tests.fuzz import formats
 from tests.fuzz.formats import chunk, jpeg, png, segment
@@ -63,11 +63,11 @@ def _run_length(width: int, height: int, rows: int) -> bytes:
 _exifs = {
     "nonsense": b"II*\0\xff\xff\xff\x7f" + b"\xee" * 40,
     "no entries": _exif(),
-    "65,535 entries announced": _exif(_entry(EXIF_ORIENTATION, 3, 1, 6 << 16), count=65535),
-    "4 billion values": _exif(_entry(EXIF_ORIENTATION, 3, 2**32 - 1, 8)),
-    "orientation as text": _exif(_entry(EXIF_ORIENTATION, 2, 4, 0x41424344)),
-    "orientation as a fraction by zero": _exif(_entry(EXIF_ORIENTATION, 5, 1, 26), after=0) + bytes(8),
-    "a directory that is its own next": _exif(_entry(EXIF_ORIENTATION, 3, 1, 1 << 16), after=8),
+    "65,535 entries announced": _exif(_entry(Base.Orientation, 3, 1, 6 << 16), count=65535),
+    "4 billion values": _exif(_entry(Base.Orientation, 3, 2**32 - 1, 8)),
+    "orientation as text": _exif(_entry(Base.Orientation, 2, 4, 0x41424344)),
+    "orientation as a fraction by zero": _exif(_entry(Base.Orientation, 5, 1, 26), after=0) + bytes(8),
+    "a directory that is its own next": _exif(_entry(Base.Orientation, 3, 1, 1 << 16), after=8),
     "a directory within itself": _exif(_entry(0x8769, 4, 1, 8)),
     "every tag": _exif(*(_entry(tag, 7, 4, tag) for tag in range(0, 60_000, 13))),
 }

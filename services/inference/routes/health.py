@@ -1,29 +1,28 @@
-"""GET /health and /ready: is the process alive, and can it predict."""
+"""GET /health and GET /ready."""
 
 from typing import Any
 
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi3.blueprint import APIBlueprint
 
 from services.inference.model import Model
 from services.inference.problems import DRAINING, Problem
+from services.inference.routes import blueprint
 from services.inference.schemas import Health, Ready, problem
 from services.inference.settings import Settings
 
+UNREADY = problem("No model is loaded, or the service is about to stop; the detail has the reason")
 
-def register(app: OpenAPI, model: Model, settings: Settings) -> None:
-    """Add the two routes, for one model."""
 
-    @app.get("/health", summary="Alive: 200 as long as the process answers", responses={200: Health})
+def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
+    """Create the routes for one model."""
+    routes = blueprint("health")
+
+    @routes.get("/health", summary="Liveness: 200 while the process answers", responses={200: Health})
     def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get(
-        "/ready",
-        summary="Ready: which model is loaded, or why none is",
-        responses={
-            200: Ready,
-            503: problem("No model is loaded, or the service is about to stop; the detail says why"),
-        },
+    @routes.get(
+        "/ready", summary="Readiness: the loaded model, or why there is none", responses={200: Ready, 503: UNREADY}
     )
     def ready() -> dict[str, Any]:
         if settings.draining:
@@ -34,3 +33,5 @@ def register(app: OpenAPI, model: Model, settings: Settings) -> None:
             "model": {"name": manifest.name, "version": manifest.version, "classes": manifest.classes},
             "refused": model.refused or None,
         }
+
+    return routes

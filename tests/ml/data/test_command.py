@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ml.data.sample import sample
-from tests import drawn_images as pictures, servers
+from tests import drawn_images as pictures
+from tests import servers
 from tests.ml import NOT_TEXT
 from tests.ml.file_server import serving
 

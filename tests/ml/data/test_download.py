@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ml.data.dataset import DataError
-from ml.data.scan import scan
 from ml.data.download import download
 from ml.data.fetch import CHUNK
 from ml.data.sample import sample
+from ml.data.scan import scan
 from tests import servers
 from tests.ml.file_server import ServingModel, serving
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml.data.dataset import DataError, Dataset
-from ml.data.scan import scan
-from ml.data.scan import collect
+from ml.data.scan import collect, scan
 
 
 def found(folder: Path, *exclude: Path) -> Dataset:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ml.data.dataset import DataError
-from ml.data.scan import scan
 from ml.data.sample import draw, sample
+from ml.data.scan import scan
 from tests import servers
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.data.dataset import DataError, Dataset
-from ml.data.scan import scan
-from ml.data.dataset import SPLITS, split_of
-from ml.data.scan import collect
+from ml.data.dataset import SPLITS, DataError, Dataset, split_of
+from ml.data.scan import collect, scan
 from tests import drawn_images as pictures
 from tests.ml import NOT_TEXT
 

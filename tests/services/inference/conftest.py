@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
 from services.inference.processors import Processors
+
 from tests import bundles
 from tests.services.inference.serving import Service, service
 

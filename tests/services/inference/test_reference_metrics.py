@@ -5,9 +5,9 @@ import signal
 import time
 
 import pytest
+from services.inference.reference_metrics import cumulative_shares
 
 from bundle.manifest import Reference
-from services.inference.reference_metrics import cumulative_shares
 from services.inference.telemetry import CONFIDENCE
 from tests import bundles
 from tests.services.inference.serving import service

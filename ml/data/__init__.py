@@ -1,0 +1,1 @@
+"""Scan, split, download and draw data sets."""
