@@ -1,5 +1,6 @@
 """Compute predictions in batches: queued requests share one model run."""
 
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -65,6 +66,7 @@ class Batcher:
         self._idle += 1
         self._start_batch()
         for request, outcome in zip(batch, outcomes, strict=True):
+            request.images.clear()  # an error and its frames are a reference cycle, which must not keep them
             if isinstance(outcome, Exception):
                 request.result.set_exception(outcome)
             else:
@@ -86,6 +88,10 @@ def _attempt(function: Callable[..., Any], argument: Any) -> Any:
     try:
         return function(argument)
     except Exception as error:
+        caught: BaseException | None = error
+        while caught:
+            traceback.clear_frames(caught.__traceback__)  # as above
+            caught = caught.__context__
         return error
 
 

@@ -7,7 +7,7 @@ from typing import IO, cast
 
 import gevent
 from flask import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from services.inference.problems import BROKEN_UPLOAD, NO_IMAGE, NOT_AN_IMAGE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
@@ -59,10 +59,11 @@ def read_images(settings: Settings, take: Callable[[int], None]) -> list[bytes]:
     incomplete = Problem(BROKEN_UPLOAD, "Less arrived than was announced. Send the request again.")
     with gevent.Timeout(settings.upload_timeout, timeout):
         try:
-            # The parser reads nothing of a body that is not a form.
-            _, form, files = parser.parse(cast(IO[bytes], body), request.mimetype, None, request.mimetype_params)
+            # The parser reads nothing of a body of another type; urlencoded forms cannot hold files.
+            mimetype = request.mimetype if request.mimetype == MULTIPART else ""
+            _, form, files = parser.parse(cast(IO[bytes], body), mimetype, None, request.mimetype_params)
             rest = b"".join(iter(body.read, b""))
-        except HTTPException:
+        except (Problem, RequestEntityTooLarge):
             raise
         except Exception as error:  # gunicorn has a class of its own for each fault of a chunked body
             raise incomplete from error
