@@ -1,38 +1,30 @@
-"""One service with two workers that most tests share, and processors for those that need some."""
+"""One app in this process and one real service, both with default settings, for most tests."""
 
-import contextlib
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from services.inference.processors import Processors
 
 from tests import bundles
+from tests.services.inference.client import Client, create_client
 from tests.services.inference.serving import Service, service
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    """A folder with the model that names colours."""
+def bundle(tmp_path_factory) -> Path:
+    """Write the bundle that names colours."""
     return bundles.write(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
+def client(bundle) -> Client:
+    """Create an app in this process."""
+    return create_client(model_dir=bundle)
+
+
+@pytest.fixture(scope="session")
 def shared(bundle, tmp_path_factory) -> Iterator[Service]:
-    """A service with two workers and the default settings."""
+    """Run a service with two workers."""
     with service(tmp_path_factory.mktemp("service"), MODEL_DIR=bundle) as running:
         running.wait_for_workers()
         yield running
-
-
-@pytest.fixture
-def processors():
-    """Make so many processors, whose file is closed at the end."""
-    with contextlib.ExitStack() as files:
-
-        def make(number):
-            made = Processors(number)
-            files.callback(os.close, made._file)
-            return made
-
-        yield make

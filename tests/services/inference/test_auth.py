@@ -1,37 +1,37 @@
-"""API keys and the port of the metrics: who gets in, and what is told to those who do not."""
+import ipaddress
 
 import pytest
-import requests
+from flask import Flask
 
-from services.inference import keys
-from tests import drawn_images as pictures
-from tests import servers
-from tests.drawn_images import RED
-from tests.services.inference.serving import service, start_error
-from tests.services.inference.test_problems import answer, assert_problem, connect
+from services.inference.auth import KeysError, TrustedProxies, client_address, read_keys
+from tests import drawn_images as images
+from tests.services.inference.client import Client, assert_problem, create_client
 
-OLD, NEW, OTHER = "old-0123456789abcdef", "new-0123456789abcdef", "other-0123456789abcdef"
-RED_PICTURE = pictures.plain(RED)
+KEY, NEW, OTHER = "old-0123456789abcdef", "new-0123456789abcdef", "other-0123456789abcdef"
+RED = images.plain()
 
 
-def bearer(key):
-    return {"headers": {"Authorization": f"Bearer {key}"}}
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
-@pytest.fixture(scope="module")
-def secret(tmp_path_factory):
-    """A file as Kubernetes mounts it: a link to a link, of which the folder's is changed."""
-    folder = tmp_path_factory.mktemp("secret")
+def statuses(client: Client, *keys: str) -> list[int]:
+    return [client.send(RED, headers=bearer(key)).status_code for key in keys]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as Kubernetes mounts a Secret: the file is a link into a folder, whose link is replaced."""
     for version, text in {
-        "1": f"# ours\n\nshop:{OLD}\nmonitor:{OTHER}\n",
+        "1": f"# ours\n\nshop:{KEY}\nmonitor:{OTHER}\n",
         "2": f"shop:{NEW}\n",
         "3": "no keys",
     }.items():
-        (folder / version).mkdir()
-        (folder / version / "keys").write_text(text)
-    point(folder, "1")
-    (folder / "keys").symlink_to("current/keys")
-    return folder / "keys"
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "keys").write_text(text)
+    point(tmp_path, "1")
+    (tmp_path / "keys").symlink_to("current/keys")
+    return tmp_path
 
 
 def point(folder, version):
@@ -39,60 +39,63 @@ def point(folder, version):
     (folder / "next").replace(folder / "current")
 
 
-@pytest.fixture(scope="module")
-def guarded(bundle, secret):
-    with service(secret.parent, MODEL_DIR=bundle, API_KEYS_FILE=secret) as running:
-        running.wait_for_workers()
-        yield running
+@pytest.fixture
+def guarded(bundle, folder) -> Client:
+    return create_client(model_dir=bundle, api_keys_file=folder / "keys")
 
 
-def test_only_a_known_key_gets_an_answer_and_it_can_be_changed_while_serving(guarded, secret):
-    for key in (OLD, OTHER):
-        response = guarded.predict(RED_PICTURE, **bearer(key))
-        assert response.status_code == 200
-    assert guarded.line(response.headers["X-Request-ID"])["client"] == "monitor"
-    refused = guarded.predict(RED_PICTURE)
-    assert_problem(refused, 401, "Authorization: Bearer")
+def test_predict_needs_a_known_key(guarded, caplog):
+    caplog.set_level("INFO")
+    counts = [("predictions_total", {}), ("request_count_total", {"status": "401", "endpoint": "/predict"})]
+    before = [guarded.metric(name, **labels) for name, labels in counts]
+    refused = guarded.send(RED)
+    assert_problem(refused, 401, "unauthorized", "Authorization: Bearer")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
-    strangers = [bearer(NEW), bearer(OLD[:-1]), bearer(OLD + "x"), bearer("ä"), {"auth": ("shop", OLD)}]
-    for stranger in strangers:
-        assert_problem(guarded.predict(RED_PICTURE, **stranger), 401, "key")
-    point(secret.parent, "2")
-    for _ in range(10):  # both workers
-        assert guarded.predict(RED_PICTURE, **bearer(NEW)).status_code == 200
-        wrong = guarded.predict(RED_PICTURE, **bearer(OLD))
-        assert_problem(wrong, 401, "not known")
-    assert wrong.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
-    assert not guarded.lines_at("WARNING", "ERROR")
-    point(secret.parent, "3")
-    assert guarded.predict(RED_PICTURE, **bearer(NEW)).status_code == 200
-    (line, *_) = guarded.lines_at("ERROR")
-    assert "line 1 is not name:key" in line["message"]
-    said = guarded.log.read_text()
-    assert not [key for key in (OLD, NEW, OTHER, OLD[:-1], "no keys") if key in said]
-    point(secret.parent, "1")
+    for key in (NEW, KEY[:-1], KEY + "x", "ä"):
+        refused = guarded.send(RED, headers=bearer(key))
+        assert_problem(refused, 401, "unauthorized", "key is unknown")
+        assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert guarded.send(RED, auth=("shop", KEY)).status_code == 401
+    after = [guarded.metric(name, **labels) for name, labels in counts]
+    assert after == [before[0], before[1] + 6]
+    assert statuses(guarded, KEY, OTHER) == [200, 200]
+    assert caplog.records[-1].client == "monitor"
+    assert not [key for key in (KEY, NEW, OTHER, KEY[:-1]) if key in repr([vars(one) for one in caplog.records])]
 
 
-def test_what_probes_scrapers_and_people_need_stays_open(guarded):
+def test_changed_keys_are_read_and_unusable_ones_ignored(guarded, folder, caplog):
+    assert statuses(guarded, KEY, NEW) == [200, 401]
+    point(folder, "2")
+    assert statuses(guarded, KEY, NEW) == [401, 200]
+    assert not caplog.records
+    point(folder, "3")
+    assert statuses(guarded, KEY, NEW) == [401, 200]
+    assert "line 1 is not name:key" in caplog.text
+    assert "no keys" not in caplog.text
+    (folder / "keys").unlink()
+    assert statuses(guarded, KEY, NEW) == [401, 200]
+    (folder / "keys").write_text(f"shop:{KEY}")
+    assert statuses(guarded, KEY, NEW) == [200, 401]
+
+
+def test_unusable_file_at_the_start_of_a_worker_accepts_no_key(bundle, tmp_path):
+    client = create_client(model_dir=bundle, api_keys_file=tmp_path / "none")
+    assert statuses(client, KEY) == [401]
+
+
+def test_other_routes_need_no_key(guarded):
     for path in ("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/static/page.js"):
         assert guarded.get(path).status_code == 200, path
     assert guarded.get("/nothing").status_code == 404
 
 
-def test_no_key_is_said_before_the_body_is_read(guarded):
-    with connect(guarded, 10**6) as connection:
-        status, _, text = answer(connection)
-    assert status == 401
-    assert "urn:problem:unauthorized" in text
-
-
-def test_the_documentation_knows_of_keys_only_where_they_are_asked_for(guarded, shared):
-    spec = guarded.get("/openapi.json").json()
+def test_keys_are_documented_only_where_they_are_needed(guarded, client):
+    spec = guarded.get("/openapi.json").json
     assert spec["components"]["securitySchemes"] == {"apiKey": {"type": "http", "scheme": "bearer"}}
     operations = {path: item for path, methods in spec["paths"].items() for item in methods.values()}
     assert [path for path, item in operations.items() if "security" in item] == ["/predict"]
     assert "401" in operations["/predict"]["responses"]
-    plain = shared.get("/openapi.json").json()
+    plain = client.get("/openapi.json").json
     assert not plain["components"].get("securitySchemes")
     assert "401" not in plain["paths"]["/predict"]["post"]["responses"]
 
@@ -101,55 +104,44 @@ def test_the_documentation_knows_of_keys_only_where_they_are_asked_for(guarded, 
     ("text", "words"),
     [
         (None, "No such file"),
-        ("# nobody yet\n", "holds no key"),
-        ("shop:0123456789abcdef\nshop:short\n", "line 2 is not name:key"),
-        ("0123456789abcdef0123456789abcdef\n", "line 1 is not name:key"),
+        (b"\xff\xfe", "not text"),
+        (b"# nobody yet\n", "holds no key"),
+        (b"shop:0123456789abcdef\nshop:short\n", "line 2 is not name:key"),
+        (b"0123456789abcdef0123456789abcdef\n", "line 1 is not name:key"),
     ],
 )
-def test_a_file_without_usable_keys_ends_the_start_and_is_not_quoted(tmp_path, text, words):
-    file = tmp_path / "keys"
+def test_unusable_file_is_named_and_not_quoted(tmp_path, text, words):
     if text is not None:
-        file.write_text(text)
-    status, said = start_error(tmp_path, API_KEYS_FILE=str(file))
-    assert status not in (0, None)
-    last = said.splitlines()[-1]
-    assert last.startswith(f"API_KEYS_FILE is '{file}', but ") and words in last
-    assert "short" not in said and "0123456789abcdef" not in said
+        (tmp_path / "keys").write_bytes(text)
+    with pytest.raises(KeysError, match=f"^API_KEYS_FILE is '{tmp_path / 'keys'}', but .*{words}") as error:
+        read_keys(tmp_path / "keys")
+    assert "short" not in str(error.value) and "0123456789abcdef" not in str(error.value)
 
 
-def test_a_file_that_goes_away_leaves_the_last_keys(tmp_path):
-    file = tmp_path / "keys"
-    file.write_text(f"shop:{OLD}")
-    known = keys.Keys(file)
-    file.unlink()
-    assert (known.owner(OLD), known.owner(NEW)) == ("shop", None)
-    file.write_text(f"shop:{NEW}")
-    assert (known.owner(OLD), known.owner(NEW)) == (None, "shop")
-
-
-def test_a_worker_that_starts_with_unusable_keys_lets_nobody_in(tmp_path):
-    assert keys.Keys(tmp_path / "none").owner(OLD) is None
-
-
-def test_the_metrics_can_have_a_port_of_their_own(bundle, tmp_path):
-    port = servers.free_port()
-    with service(tmp_path, MODEL_DIR=bundle, METRICS_PORT=port) as running:
-        assert running.predict(RED_PICTURE).status_code == 200
-        assert_problem(running.get("/metrics"), 404)
-        assert "/metrics" not in running.get("/").text
-        inside = f"http://127.0.0.1:{port}"
-        text = requests.get(f"{inside}/metrics", timeout=30).text
-        assert 'request_count_total{endpoint="/predict",method="POST",status="200"} 1.0\n' in text
-        assert requests.get(f"{inside}/health", timeout=30).status_code == 200
-        assert requests.post(f"{inside}/predict", data=RED_PICTURE, timeout=30).status_code == 404
-        # The port is the socket's own, whatever a client says of it.
-        lying = {"Host": f"127.0.0.1:{port}", "X-Forwarded-Port": str(port)}
-        assert running.get("/metrics", headers=lying).status_code == 404
-
-
-def test_who_is_refused_is_counted_and_nothing_is_predicted(guarded):
-    guarded.predict(RED_PICTURE)
-    counts = [("request_count_total", {"endpoint": "/predict", "status": "401"}), ("predictions_total", {})]
-    refused, predicted = (guarded.metric(name, **labels) for name, labels in counts)
-    guarded.predict(RED_PICTURE)
-    assert [guarded.metric(name, **labels) for name, labels in counts] == [refused + 1, predicted]
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "client"),
+    [
+        ("203.0.113.5", None, "203.0.113.5"),
+        ("203.0.113.5", "198.51.100.1", "203.0.113.5"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.9.9.9", "198.51.100.1"),
+        ("10.0.0.1", "10.0.0.2", "10.0.0.1"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", ",", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1, nonsense", "unknown"),
+        ("10.0.0.1", "198.51.100.1:8080", "unknown"),
+        ("10.0.0.1", '1.2.3.4, "198.51.100.1, 10.9.9.9', "10.0.0.1"),
+        ("::ffff:203.0.113.5", None, "203.0.113.5"),
+        ("2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::/64"),
+        ("", "198.51.100.1", "unknown"),
+        ("@", None, "unknown"),
+    ],
+)
+def test_client_is_the_last_hop_that_is_no_trusted_proxy(remote, forwarded, client):
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=client_address)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, (ipaddress.ip_network("10.0.0.0/8"),))
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    assert app.test_client().get("/", headers=headers, environ_base={"REMOTE_ADDR": remote}).text == client

@@ -1,96 +1,175 @@
-"""Forms of one file are cut out of the body: what comes out is what werkzeug's parser gives, or is left to it."""
-
+import gc
 import io
+import weakref
 
+import gevent
+import numpy as np
 import pytest
-import requests
-from werkzeug.formparser import parse_form_data
 
-from services.inference.uploads import only_file
-from tests import drawn_images as pictures
-from tests.drawn_images import GREEN, RED
+from bundle.preprocess import BrokenImageError
+from services.inference import uploads
+from services.inference.routes import predict
+from tests import drawn_images as images
+from tests.services.inference.client import Client, assert_problem, create_client
 
-PICTURE = pictures.plain()
-DISPOSITION = b'Content-Disposition: form-data; name="file"; filename="a.jpg"'
+RED = images.plain()
+LIMIT = 10_000
+BIGGEST = RED + bytes(LIMIT - len(RED))
+FILE = b'Content-Disposition: form-data; name="file"; filename="a.jpg"'
+NOTE = b'Content-Disposition: form-data; name="note"\r\n\r\nhello'
+
+
+class Unread(io.RawIOBase):
+    """A body that must not be read before the answer; reading it afterwards fails quietly."""
+
+    def read(self, size=-1):
+        raise AssertionError("read")
+
+
+@pytest.fixture(scope="module")
+def small(bundle) -> Client:
+    return create_client(model_dir=bundle, max_upload_bytes=LIMIT, max_pictures=3)
 
 
 def form(*parts: bytes, end: bytes = b"--x--\r\n") -> bytes:
     return b"".join(b"--x\r\n%s\r\n" % part for part in parts) + end
 
 
-def part(data: bytes = PICTURE, head: bytes = DISPOSITION) -> bytes:
+def part(data: bytes = RED, head: bytes = FILE) -> bytes:
     return head + b"\r\n\r\n" + data
 
 
-def by_werkzeug(body: bytes) -> list[bytes]:
-    kind = "multipart/form-data; boundary=x"
-    environ = {"wsgi.input": io.BytesIO(body), "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(body))}
-    files = parse_form_data(environ, stream_factory=lambda **_: io.BytesIO())[2]
-    return [file.read() for file in files.getlist("file")]
+def send_form(client: Client, body: bytes):
+    return client.send(body, "multipart/form-data; boundary=x")
 
 
-USUAL = {
-    "of curl": form(part(head=DISPOSITION + b"\r\nContent-Type: image/jpeg")),
-    "without a type": form(part()),
+@pytest.mark.parametrize("kind", ["image/jpeg", "image/png", "image/x-made-up", "application/octet-stream", ""])
+def test_body_of_any_image_type_is_recognised_by_content(client, kind):
+    assert client.send(RED, kind).json == client.predict(RED).json
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
+def test_body_of_another_type_is_no_image(client, kind):
+    assert_problem(client.send(RED, kind), 415, "not-a-picture", kind)
+
+
+FORMS = {
+    "of curl": form(part(head=FILE + b"\r\nContent-Type: image/jpeg")),
     "without a last line break": form(part(), end=b"--x--"),
-    "without a name": form(part(head=b'Content-Disposition: form-data; name="file"; filename=""')),
-    "in small letters": form(part(head=DISPOSITION.replace(b"C", b"c").replace(b"D", b"d"))),
-    "with line breaks at its ends": form(part(b"\r\n\r\n" + PICTURE + b"\r\n")),
-    "with dashes": form(part(b"--y\r\n--\r\n" + PICTURE)),
-}
-OTHERS = {
-    "two files": form(part(), part()),
-    "a field before": form(b'Content-Disposition: form-data; name="note"\r\n\r\nhello', part()),
-    "a field after": form(part(), b'Content-Disposition: form-data; name="note"\r\n\r\nhello'),
-    "another field": form(part(head=DISPOSITION.replace(b'"file"', b'"other"'))),
-    "a field in capitals": form(part(head=DISPOSITION.replace(b'"file"', b'"FILE"'))),
-    "a text": form(part(head=b'Content-Disposition: form-data; name="file"')),
-    "an encoded name": form(part(head=b"Content-Disposition: form-data; name=\"file\"; filename*=utf-8''a")),
-    "a quote in the name": form(part(head=DISPOSITION.replace(b"a.jpg", b'a\\"; name=\\"b'))),
-    "a third header": form(part(head=DISPOSITION + b"\r\nX-More: 1")),
-    "a preamble": b"hello\r\n" + form(part()),
-    "an epilogue": form(part(), end=b"--x--\r\nhello"),
-    "the boundary in the file": form(part(b"--x" + PICTURE)),
-    "no end": form(part(), end=b""),
-    "half an end": form(part(), end=b"--x-"),
-    "no file": b"--x--\r\n",
-    "nothing": b"",
-    "a head only": b"--x\r\n" + DISPOSITION,
+    "with an empty name": form(part(head=FILE.replace(b"a.jpg", b""))),
+    "in small letters": form(part(head=FILE.lower())),
+    "with line breaks around": form(part(RED + b"\r\n\r\n")),
+    "with another boundary inside": form(part(RED + b"--y\r\n--\r\n")),
+    "with a field before": form(NOTE, part()),
+    "with a field after": form(part(), NOTE),
+    "with an encoded name": form(part(head=FILE.replace(b'filename="', b"filename*=utf-8''a; x=\""))),
+    "with a quote in its name": form(part(head=FILE.replace(b"a.jpg", b'a\\"; name=\\"b'))),
+    "with a hostile name": form(part(head=FILE.replace(b"a.jpg", b"../../etc/passwd\0.jpg" + "ü".encode() * 300))),
+    "with a third header": form(part(head=FILE + b"\r\nX-More: 1")),
+    "with a preamble": b"hello\r\n" + form(part()),
+    "with an epilogue": form(part(), end=b"--x--\r\nhello"),
 }
 
 
-@pytest.mark.parametrize("name", USUAL)
-def test_a_usual_form_is_read_as_werkzeug_does(name):
-    assert only_file(USUAL[name], "x") == by_werkzeug(USUAL[name])[0]
+@pytest.mark.parametrize("name", FORMS)
+def test_form_is_read(client, name):
+    response = send_form(client, FORMS[name])
+    assert response.status_code == 200, response.text
+    assert response.json["label"] == "red"
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_any_other_form_is_left_to_werkzeug(name):
-    assert only_file(OTHERS[name], "x") is None
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (form(part(head=FILE.replace(b'"file"', b'"other"'))), "another name"),
+        (form(part(head=FILE.replace(b'"file"', b'"FILE"'))), "another name"),
+        (form(part(b"photo.jpg", head=b'Content-Disposition: form-data; name="file"')), "-F file=@photo.jpg"),
+        (form(part(b"")), "file is empty"),
+        (form(), "no file"),
+        (form(NOTE), "no file"),
+        (form(part(), end=b""), "no file"),
+        (form(part(), end=b"--x-"), "no file"),
+        (b"--x\r\n" + FILE, "no file"),
+        (b"hello", "no file"),
+    ],
+)
+def test_form_without_an_image_names_the_remedy(client, body, words):
+    assert_problem(send_form(client, body), 400, "no-picture", words)
 
 
-@pytest.mark.parametrize("boundary", ["", "y", "x-", "\xe4", "X"])
-def test_another_boundary_is_not_taken_for_this_one(boundary):
-    assert only_file(USUAL["of curl"], boundary) is None
+def test_request_without_a_body_has_no_image(client):
+    assert_problem(client.post("/predict"), 400, "no-picture", "'file'")
+    assert_problem(client.send(b""), 400, "no-picture", "'file'")
 
 
-def test_forms_of_both_sorts_are_answered_over_one_connection(shared):
-    fields = {"file": ("a.jpg", PICTURE)}
-    with requests.Session() as session:
-        for _ in range(3):
-            for more in ({}, {"note": ("", b"hello")}):
-                response = session.post(f"{shared.address}/predict", files=fields | more, timeout=30)
-                assert response.json()["label"] == "red"
+def test_number_of_images_is_limited_exactly(small):
+    assert len(small.predict(*[RED] * 3).json["predictions"]) == 3
+    assert_problem(small.predict(*[RED] * 4), 413, "too-large", "at most 3")
 
 
-def test_requests_sent_together_are_answered_in_order(shared):
-    """The end of one body and the head of the next may arrive as one."""
-    both = b""
-    for colour in (RED, GREEN):
-        body = pictures.plain(colour)
-        both += b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(body)
-        both += (b"\r\n" if colour is RED else b"Connection: close\r\n\r\n") + body
-    with shared.connect(both) as connection:
-        answers = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answers.count(b"HTTP/1.1 200 ") == 2
-    assert answers.index(b'"label":"red"') < answers.index(b'"label":"green"')
+def test_number_of_bytes_is_limited_exactly(small):
+    assert small.send(BIGGEST).status_code == small.announce(BIGGEST[:-1], None).status_code == 200
+    assert_problem(small.send(BIGGEST + b"\0"), 413, "too-large", "10,000 bytes")
+    assert_problem(small.announce(BIGGEST + b"\0", None), 413, "too-large")
+    assert_problem(small.predict(BIGGEST), 413, "too-large")
+
+
+def test_too_large_upload_is_refused_before_its_body_is_read(small):
+    assert_problem(small.announce(b"", LIMIT + 1, **{"wsgi.input": Unread()}), 413, "too-large")
+
+
+def test_upload_that_breaks_off_is_incomplete(client):
+    assert_problem(client.announce(RED, len(RED) + 1), 400, "broken-upload")
+
+
+def test_upload_in_invalid_chunks_is_incomplete(client):
+    assert_problem(client.announce(b"", None, **{"wsgi.input": Unread()}), 400, "broken-upload")
+
+
+def test_uploads_beyond_their_memory_are_refused_until_others_end(bundle):
+    client = create_client(model_dir=bundle, max_upload_memory=2**20)
+    shed = client.metric("requests_shed_total")
+    for _ in range(3):
+        assert client.send(RED + bytes(2**20 - len(RED))).status_code == 200
+    refused = client.send(bytes(2**20 + 1))
+    assert_problem(refused, 503, "full")
+    assert refused.headers["Retry-After"] == "1"
+    assert client.metric("requests_shed_total") == shed + 1
+    assert client.send(b"text").status_code == 415
+    assert client.send(RED + bytes(2**20 - len(RED))).status_code == 200
+
+
+def test_rest_of_a_refused_upload_is_read_up_to_a_limit(small, monkeypatch):
+    monkeypatch.setattr(uploads, "DISCARD_BYTES", 3 * uploads.CHUNK)
+    body = io.BytesIO(bytes(10 * uploads.CHUNK))
+    assert_problem(small.announce(b"", 10 * uploads.CHUNK, **{"wsgi.input": body}), 413, "too-large")
+    assert body.tell() == 3 * uploads.CHUNK
+
+
+class Watched(str):
+    """An image that can be referred to weakly, which bytes cannot."""
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_images_are_freed_with_the_response(client, monkeypatch, status):
+    left = []
+
+    def read_images(*_):
+        image = Watched("image")
+        left.append(weakref.ref(image))
+        return [image]
+
+    def decode(*_):
+        if status == 422:
+            raise BrokenImageError
+        return np.zeros((32, 32, 3), np.uint8)
+
+    monkeypatch.setattr(uploads, "read_images", read_images)
+    monkeypatch.setattr(predict, "decode", decode)
+    gc.disable()
+    try:
+        assert client.send(RED).status_code == status
+        gevent.sleep(0)  # gevent holds the result until its next turn
+        assert left[0]() is None
+    finally:
+        gc.enable()
