@@ -1,174 +1,100 @@
-"""/metrics: exact over two workers, bounded in series, and not lost with a worker."""
-
-import concurrent.futures
-import os
-import signal
-import struct
-import time
-
 import pytest
-import requests
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from services.inference import telemetry as metrics
-from tests import drawn_images as pictures
-from tests.drawn_images import BLUE, GREEN, RED
-from tests.services.inference.serving import service, start_error
+from bundle.manifest import Reference
+from services.inference.telemetry import CONFIDENCE, cumulative_shares
+from tests import bundles
+from tests import drawn_images as images
+from tests.drawn_images import BLUE, RED
+from tests.services.inference.client import create_client
 
-
-@pytest.fixture
-def fresh(bundle, tmp_path):
-    """A service that nobody else counts on."""
-    with service(tmp_path, MODEL_DIR=bundle) as running:
-        running.wait_for_workers()
-        yield running
+REFERENCE = {
+    "predicted_classes": {"red": 0.5, "green": 0.3, "blue": 0.2},
+    # As numpy writes single precision; 0.6 to 0.95 is one bin.
+    "confidence_bins": [0.3333333432674408, 0.6000000238418579, 0.949999988079071, 1.0],
+    "confidence_shares": [0.1, 0.2, 0.7],
+}
 
 
-def send_many(running, count):
-    """Send pictures over many new connections, so that both workers get some."""
-    payloads = [pictures.plain(RED), pictures.plain(GREEN), b"not a picture"]
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        responses = list(pool.map(lambda number: running.predict(payloads[number % 3]), range(count)))
-    assert {response.status_code for response in responses} == {200, 415}
-    answered_by = {line["process"] for line in running.lines() if line.get("endpoint") == "/predict"}
-    assert len(answered_by) >= 2, "this test means nothing if one worker did it all"
+def test_shares_are_given_at_edges_of_the_reference_and_outside_of_it():
+    shares = cumulative_shares(Reference.model_validate(REFERENCE), CONFIDENCE)
+    assert shares == pytest.approx({0.1: 0, 0.2: 0, 0.3: 0, 0.6: 0.1, 0.95: 0.3, 1.0: 1})
 
 
-def assert_counts(running, each):
-    assert running.metric("request_count_total", endpoint="/predict", method="POST", status="200") == 2 * each
-    assert running.metric("request_count_total", endpoint="/predict", method="POST", status="415") == each
-    assert running.metric("flask_http_request_duration_seconds_count", endpoint="/predict") == 3 * each
-    assert running.metric("predictions_total", label="red") == each
-    assert running.metric("predictions_total", label="green") == each
-    assert running.metric("predictions_total", label="blue") == 0
-    assert running.metric("prediction_confidence_count", label="red") == each
-    assert running.metric("prediction_confidence_bucket", label="red", le="0.9") == 0
-    assert running.metric("prediction_confidence_bucket", label="red", le="1.0") == each
+def test_reference_that_ends_early_is_complete_above_its_end():
+    reference = {"predicted_classes": {}, "confidence_bins": [0.2, 0.4, 0.6], "confidence_shares": [0.5, 0.5]}
+    shares = cumulative_shares(Reference.model_validate(reference), (0.1, 0.2, 0.3, 0.4, 0.9))
+    assert shares == pytest.approx({0.1: 0, 0.2: 0, 0.4: 0.5, 0.9: 1})
 
 
-def test_counts_are_exact_over_two_workers_and_outlive_one(fresh):
-    send_many(fresh, 150)
-    assert_counts(fresh, 50)
-    killed = fresh.workers()[0]
-    os.kill(killed, signal.SIGKILL)
-    while killed in fresh.workers():
-        time.sleep(0.05)
-    fresh.wait_for_workers()
-    assert_counts(fresh, 50)
-    send_many(fresh, 150)
-    assert_counts(fresh, 100)
-    assert fresh.metric("predictions_in_flight") == 0
-    assert fresh.metric("model_info", name="colours", version="1") == 1
+def labelled(client, name, model):
+    """Return the samples of this name of one model or its classes, by their other label or none."""
+    found = {tuple(value for _, value in sorted(labels)): value for labels, value in client.samples(name).items()}
+    return {labels: value for labels, value in found.items() if any(label.startswith(model) for label in labels)}
 
 
-def test_several_pictures_count_one_request_and_each_picture(fresh):
-    fresh.predict(pictures.plain(RED), pictures.plain(BLUE), pictures.plain(BLUE))
-    assert fresh.metric("request_count_total", endpoint="/predict") == 1
-    assert fresh.metric("predictions_total", label="red") == 1
-    assert fresh.metric("predictions_total", label="blue") == 2
+def test_manifests_figures_are_metrics(tmp_path):
+    client = create_client(model_dir=bundles.write(tmp_path, name="figures", version="7", reference=REFERENCE))
+    assert labelled(client, "model_info", "figures") == {("figures", "7"): 1}
+    assert labelled(client, "model_held_out_accuracy", "figures") == {("figures", "7"): 1}
+    assert client.metric("model_reference_prediction_share", label="green") == 0.3
+    assert client.metric("model_reference_confidence_share", le="0.95") == pytest.approx(0.3)
+    # Edges are named as in the live histogram, or the two could not be compared.
+    edges, live = (
+        {dict(labels)["le"] for labels in client.samples(name)}
+        for name in ("model_reference_confidence_share", "prediction_confidence_bucket")
+    )
+    assert edges < live
 
 
-def test_strangers_cannot_make_up_series(fresh):
+def test_bundle_without_an_evaluation_has_no_such_figures(tmp_path):
+    classes = ["unmeasured-a", "unmeasured-b"]
+    folder = bundles.write(tmp_path, classes, name="unmeasured", metrics=None, reference=None)
+    client = create_client(model_dir=folder)
+    assert labelled(client, "model_info", "unmeasured")
+    assert not labelled(client, "model_held_out_accuracy", "unmeasured")
+    assert not labelled(client, "model_reference_prediction_share", "unmeasured")
+
+
+def test_series_start_at_zero(tmp_path):
+    client = create_client(model_dir=bundles.write(tmp_path, classes=["fresh-a", "fresh-b"]))
+    assert labelled(client, "predictions_total", "fresh") == {("fresh-a",): 0, ("fresh-b",): 0}
+    assert labelled(client, "prediction_confidence_count", "fresh") == {("fresh-a",): 0, ("fresh-b",): 0}
+    counted = {labels for labels in client.samples("request_count_total") if ("endpoint", "/predict") in labels}
+    assert {("status", status) for status in ("200", "500", "503")} <= frozenset().union(*counted)
+    assert client.samples("requests_shed_total")
+
+
+def test_requests_and_their_images_are_counted(client):
+    def counts():
+        names = ("request_count_total", "flask_http_request_duration_seconds_count")
+        requests = [client.metric(name, endpoint="/predict", method="POST", status="200") for name in names]
+        high = client.metric("prediction_confidence_bucket", label="red", le="1.0")
+        low = client.metric("prediction_confidence_bucket", label="red", le="0.9")
+        return *requests, *(client.metric("predictions_total", label=label) for label in ("red", "blue")), high, low
+
+    before = counts()
+    assert client.predict(*map(images.plain, (RED, BLUE, BLUE))).status_code == 200
+    changes = [after - old for after, old in zip(counts(), before, strict=True)]
+    assert changes == [1, 1, 1, 2, 1, 0]
+
+
+def test_clients_cannot_invent_series(client):
     def stray(number):
-        for method, path in (
-            ("GET", f"/made/up/{number}"),
-            ("POST", f"/static/{number}"),
-            (f"MADE-UP-{number}", "/health"),
-        ):
-            requests.request(method, fresh.address + path, timeout=30)
+        client.get(f"/made/up/{number}")
+        client.post(f"/static/{number}")
+        client.open("/health", method=f"MADE-UP-{number}")
 
+    def series():
+        return {name: client.samples(name).keys() for name in ("request_count_total", *timers)}
+
+    timers = ["flask_http_request_duration_seconds_count", "flask_http_request_total"]
     stray(0)
-    fresh.get("/metrics")
-    before = fresh.samples().keys()
-    for number in range(1, 30):
+    client.get("/metrics")
+    known, before = series(), client.metric("request_count_total", endpoint="/health", method="OTHER", status="405")
+    assert all(known.values())
+    for number in range(1, 5):
         stray(number)
-    assert fresh.samples().keys() == before
-    assert fresh.metric("request_count_total", endpoint="other", method="GET", status="404") == 30
-    assert fresh.metric("request_count_total", endpoint="other", method="POST", status="405") == 30
-    assert fresh.metric("request_count_total", endpoint="/health", method="OTHER", status="405") == 30
-
-
-def test_series_start_at_zero_and_none_carries_a_process_id(fresh):
-    samples = fresh.samples()
-    for label in ("red", "green", "blue"):
-        assert samples[("predictions_total", frozenset({("label", label)}))] == 0
-    assert samples[("requests_shed_total", frozenset())] == 0
-    for status in ("200", "500", "503"):
-        labels = {"endpoint": "/predict", "method": "POST", "status": status}
-        assert samples[("request_count_total", frozenset(labels.items()))] == 0
-    assert not [key for key in samples if "pid" in dict(key[1])]
-
-
-def test_a_given_folder_is_emptied_of_old_counts_and_of_nothing_else(bundle, tmp_path):
-    folder = tmp_path / "metrics"
-    for _ in range(2):
-        with service(tmp_path, MODEL_DIR=bundle, PROMETHEUS_MULTIPROC_DIR=folder) as running:
-            (folder / "mine.txt").write_text("keep")
-            running.predict(pictures.plain(RED))
-            assert running.metric("predictions_total", label="red") == 1
-    assert (folder / "mine.txt").read_text() == "keep"
-
-
-@pytest.mark.parametrize("name", ["mlflow.db", "counter_x.db"])
-def test_a_folder_with_a_database_of_others_is_refused_and_left_as_it_is(tmp_path, name):
-    folder = tmp_path / "metrics"
-    folder.mkdir()
-    for file in (name, "counter_1.db"):
-        (folder / file).write_text("keep")
-    status, said = start_error(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(folder))
-    assert status not in (0, None)
-    assert said.startswith("PROMETHEUS_MULTIPROC_DIR is ")
-    assert said.endswith(f"this one holds {name}.\n")
-    assert [(folder / file).read_text() for file in (name, "counter_1.db")] == ["keep", "keep"]
-
-
-def test_an_empty_folder_variable_is_not_the_current_folder(bundle, tmp_path):
-    made = tmp_path / "tmp"
-    made.mkdir()
-    with service(tmp_path, MODEL_DIR=bundle, PROMETHEUS_MULTIPROC_DIR="", TMPDIR=made) as running:
-        running.wait_for_workers()
-        assert list(made.glob("inference-metrics-*/counter_*.db"))
-
-
-def test_counts_and_their_folder_survive_a_reload_and_no_folder_is_left(bundle, tmp_path):
-    made = tmp_path / "tmp"
-    made.mkdir()
-    with service(tmp_path, MODEL_DIR=bundle, TMPDIR=made) as running:
-        running.wait_for_workers()
-        running.predict(pictures.plain(RED))
-        before = set(running.workers())
-        running.process.send_signal(signal.SIGHUP)
-        while before & set(running.workers()):
-            time.sleep(0.05)
-        running.wait_for_workers()
-        assert running.metric("predictions_total", label="red") == 1
-    assert running.process.returncode == 0
-    assert not list(made.iterdir())
-
-
-def test_a_scrape_waits_for_a_worker_that_is_just_starting(monkeypatch, tmp_path):
-    half_made = tmp_path / "counter_99999.db"
-    half_made.touch()
-    pauses = []
-
-    def pause(seconds):
-        pauses.append(seconds)
-        if len(pauses) == 2:
-            half_made.write_bytes(bytes(1 << 16))
-
-    monkeypatch.setattr(metrics.time, "sleep", pause)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(tmp_path))
-    text = metrics.collect(lambda accept: (generate_latest(registry), accept), "text/plain")
-    assert text == (b"", "text/plain")
-    assert pauses == list(metrics.PAUSES[:2])
-
-
-def test_a_file_that_stays_without_a_size_is_an_error(monkeypatch, tmp_path):
-    (tmp_path / "counter_99999.db").touch()
-    monkeypatch.setattr(metrics.time, "sleep", lambda seconds: None)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(tmp_path))
-    with pytest.raises(struct.error):
-        metrics.collect(lambda accept: (generate_latest(registry), accept), None)
+    assert series() == known
+    assert client.metric("request_count_total", endpoint="/health", method="OTHER", status="405") == before + 4
+    assert client.metric("request_count_total", endpoint="other", method="GET", status="404")
+    assert client.metric("request_count_total", endpoint="other", method="POST", status="405")
