@@ -12,7 +12,7 @@ from tests import bundles
 from tests import drawn_images as pictures
 from tests.faults.spoiling import WAYS
 from tests.services.inference.serving import service
-from tests.services.inference.test_draining import Clients
+from tests.services.inference.clients import Clients
 
 pytestmark = pytest.mark.faults
 

@@ -9,7 +9,7 @@ import pytest
 from tests import drawn_images as pictures
 from tests.faults.proxy import proxy
 from tests.services.inference.serving import service
-from tests.services.inference.test_draining import Clients
+from tests.services.inference.clients import Clients
 
 pytestmark = pytest.mark.faults
 

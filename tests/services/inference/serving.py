@@ -1,7 +1,8 @@
-"""The prediction service under real gunicorn, and what it wrote."""
+"""The prediction service under real gunicorn, and its log."""
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -28,9 +29,9 @@ class Service:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def predict(self, *pictures: bytes, **options: Any) -> requests.Response:
-        """Send pictures as a form."""
-        files = [("file", (f"private-{number}.jpg", picture)) for number, picture in enumerate(pictures)]
+    def predict(self, *images: bytes, **options: Any) -> requests.Response:
+        """Send images as a form."""
+        files = [("file", (f"private-{number}.jpg", image)) for number, image in enumerate(images)]
         return requests.post(f"{self.address}/predict", files=files, timeout=30, **options)
 
     def send(self, body: Any, kind: str = "image/jpeg") -> requests.Response:
@@ -47,48 +48,55 @@ class Service:
         return requests.get(self.address + path, timeout=30, **options)
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """Every sample of /metrics, by name and labels."""
+        """Return every sample of /metrics, by name and labels."""
         families = text_string_to_metric_families(self.get("/metrics").text)
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
     def metric(self, sample: str, **labels: str) -> float:
-        """The sum of the samples of that name with at least those labels."""
+        """Add up the samples of this name with at least these labels."""
         found = [v for (n, pairs), v in self.samples().items() if n == sample and pairs >= frozenset(labels.items())]
         assert found, f"no sample of {sample} with {labels}"
         return sum(found)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log, each line of which must be JSON."""
+        """Return the log, each line of which must be JSON."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def lines_at(self, *levels: str) -> list[dict[str, Any]]:
-        """The lines of the log with one of these levels."""
+        """Return the lines of the log with one of these levels."""
         return [line for line in self.lines() if line["level"] in levels]
 
     def line(self, request_id: str) -> dict[str, Any]:
-        """The one log line of a request."""
-        deadline = time.monotonic() + 5
-        while not (found := [e for e in self.lines() if e.get("request_id") == request_id and "status" in e]):
-            assert time.monotonic() < deadline, f"no log line for {request_id}"
+        """Return the one log line of a request."""
+        self.wait_until(lambda: any(line.get("request_id") == request_id and "status" in line for line in self.lines()))
+        (found,) = [line for line in self.lines() if line.get("request_id") == request_id and "status" in line]
+        return found
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until a condition holds, or fail with the log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
-        assert len(found) == 1
-        return found[0]
 
     def wait_for_workers(self, count: int = 2) -> None:
         """Wait until that many workers have loaded the model."""
-        deadline = time.monotonic() + 30
-        # The metric knows only of workers that are through with it: one that still loads would not be waited for.
-        while len(self.loaded()) != count or self.metric("model_ready") != 1:
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
+        # The metric knows only of workers that have set it: one that still loads would not be waited for.
+        self.wait_until(lambda: len(self.loaded()) == count and self.metric("model_ready") == 1)
+
+    def reload(self, count: int = 2) -> None:
+        """Send SIGHUP, and wait until that many new workers have loaded the model and no old one is left."""
+        before = set(self.workers())
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_until(lambda: not before & set(self.workers()))
+        self.wait_for_workers(count)
 
     def loaded(self) -> set[int]:
-        """Process ids of the workers that have loaded the model."""
-        said = {line["process"] for line in self.lines() if line.get("message") == "model loaded"}
-        return said & set(self.workers())
+        """Return the process ids of the workers that have loaded the model."""
+        return {line["process"] for line in self.lines() if line.get("message") == "model loaded"} & set(self.workers())
 
     def workers(self) -> list[int]:
-        """Process ids of the workers."""
+        """Return the process ids of the workers."""
         text = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         return [int(pid) for pid, parent in map(str.split, text.splitlines()) if int(parent) == self.process.pid]
 
@@ -108,10 +116,10 @@ def service(folder: Path, around: Callable[[list[str]], list[str]] = list, **set
         yield Service(address, port, process, log)
 
 
-def start_error(tmp_path: Path, **settings: str) -> tuple[int, str]:
-    """Start the service with settings that it should refuse; give its exit status and all it said."""
-    port = str(servers.free_port())
+def start_error(tmp_path: Path, **settings: object) -> tuple[int, str]:
+    """Start the service with settings that it should refuse; return its exit status and its output."""
     log = tmp_path / "refused.log"
-    with servers.running([sys.executable, *COMMAND], log, {"PORT": port} | settings) as process:
+    env = {"PORT": str(servers.free_port())} | {name: str(value) for name, value in settings.items()}
+    with servers.running([sys.executable, *COMMAND], log, env) as process:
         status = process.wait(30)
     return status, log.read_text()

@@ -20,10 +20,13 @@ NOTE = b'Content-Disposition: form-data; name="note"\r\n\r\nhello'
 
 
 class Unread(io.RawIOBase):
-    """A body that must not be read before the answer; reading it afterwards fails quietly."""
+    """A body that must not be read before the answer. It fails as invalid chunks do in gunicorn."""
 
     def read(self, size=-1):
-        raise AssertionError("read")
+        raise OSError
+
+    def readinto(self, buffer):
+        raise OSError
 
 
 @pytest.fixture(scope="module")
