@@ -29,7 +29,7 @@ class _Body(io.RawIOBase):
         self.received = 0
 
     def read(self, size: int = CHUNK) -> bytes:
-        if self.received:
+        if self.received >= CHUNK:
             gevent.sleep(0)  # others may run between the chunks of a large upload
         data = self._stream.read(min(size, CHUNK))
         self._take(len(data))
