@@ -20,6 +20,8 @@ DETAIL = 1.25  # times the target's side
 
 Resize = Literal["stretch", "center-crop"]
 
+# All formats now: gevent's import lock, taken in two native threads at the same time, would stop one for ever.
+Image.init()
 # The check below raises an error where Pillow only warns.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Corrupt EXIF and the like in an upload are no concern of the operator.
