@@ -1,4 +1,4 @@
-"""What the tests of faults share: a folder with a bundle, and clients that never pause."""
+"""Fixtures of the fault tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests import bundles
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle of the test's own, to put another in its place or to spoil it."""
+    """A bundle of the test's own, to replace or to damage."""
     return bundles.write(tmp_path / "model")

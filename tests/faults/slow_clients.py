@@ -1,4 +1,4 @@
-"""Clients that hold still, drip, stop half-way or send too much, and a healthy one among them."""
+"""Idle, stalled, dripping, half-closed and oversize clients, and a healthy one among them."""
 
 import contextlib
 import http.client
@@ -8,81 +8,93 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tests.faults.clients import UPLOAD
+from tests.faults.tls import TLSService
 from tests.services.inference.serving import Service
 
 IDLE = 1000
-SLOW = 4  # of each kind; together no more than a worker has places
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+SLOW = 4  # of each kind
 OVERSIZE = 30 * 2**20
 
 
 @contextlib.contextmanager
-def misbehaving(running: Service, idle: int = IDLE, slow: int = SLOW) -> Iterator[list[socket.socket]]:
-    """Idle, stalled, dripping, half-closed and oversize clients until the block ends; gives the idle ones."""
+def misbehaving(running: Service) -> Iterator[None]:
+    """Run all kinds of slow clients until the block ends; a client that is disconnected comes back."""
     over = threading.Event()
-    threads = [
-        threading.Thread(target=_again, args=(running, kind, over))
-        for kind in (_stalled, _dripping, _half_closed, _oversize)
-        for _ in range(slow)
-    ]
-    with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(running.connect()) for _ in range(idle)]
+    kinds = (
+        _idle,
+        *(kind for kind in (_stalled, _dripping, _dripping_head, _half_closed, _oversize) for _ in range(SLOW)),
+    )
+    threads = [threading.Thread(target=_repeat, args=(running, kind, over)) for kind in kinds]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
         for thread in threads:
-            thread.start()
-        try:
-            yield silent
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
+            thread.join()
 
 
-def _again(running, kind, over) -> None:
-    """Do it for as long as it lasts; whoever is shown the door comes back."""
+def _repeat(running: Service, kind, over) -> None:
     while not over.is_set():
-        with contextlib.suppress(OSError), running.connect() as connection:
-            kind(connection, over)
+        with contextlib.suppress(OSError):
+            kind(running, over)
         over.wait(0.5)
 
 
-def _stalled(connection, over) -> None:
-    connection.sendall(HEAD % 100_000 + b"\xff\xd8\xff")
-    over.wait(10)
+def _idle(running, over) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(IDLE):
+            stack.enter_context(Service.connect(running))  # without TLS, too: the handshake never begins
+        over.wait(5)
 
 
-def _dripping(connection, over) -> None:
-    connection.sendall(HEAD % 100_000)
-    while not over.wait(1):
-        connection.sendall(b"\xff")
+def _stalled(running, over) -> None:
+    with running.connect(UPLOAD % 100_000 + b"\xff\xd8\xff"):
+        over.wait(10)
 
 
-def _half_closed(connection, over) -> None:
-    connection.sendall(HEAD % 100_000 + b"\xff\xd8\xff")
-    connection.shutdown(socket.SHUT_WR)
-    connection.recv(1000)
+def _dripping(running, over, head: bytes = UPLOAD % 100_000) -> None:
+    with running.connect(head) as connection:
+        while not over.wait(1):
+            connection.sendall(b"x")
 
 
-def _oversize(connection, over) -> None:
-    connection.sendall(HEAD % OVERSIZE)
-    for _ in range(OVERSIZE // 65536):
-        if over.wait(0.05):
-            return
-        connection.sendall(bytes(65536))
+def _dripping_head(running, over) -> None:
+    _dripping(running, over, UPLOAD[:20])
 
 
-def latencies(port: int, seconds: float, picture: bytes) -> list[float]:
-    """Ask over one kept connection, fifty times a second; seconds to each answer, which must be 200."""
+def _half_closed(running, over) -> None:
+    with running.connect(UPLOAD % 100_000 + b"\xff\xd8\xff") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1000)
+
+
+def _oversize(running, over) -> None:
+    with running.connect(UPLOAD % OVERSIZE) as connection:
+        for _ in range(OVERSIZE // 65536):
+            if over.wait(0.05):
+                return
+            connection.sendall(bytes(65536))
+
+
+def latencies(running: Service, seconds: float, image: bytes) -> list[float]:
+    """Send an image fifty times a second over one connection; return the seconds to each answer, which must be 200."""
+    if isinstance(running, TLSService):
+        connection = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=30, context=running.context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
     found = []
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     end = time.monotonic() + seconds
-    for moment in itertools.takewhile(lambda at: at < end, itertools.count(time.monotonic(), 0.02)):
-        time.sleep(max(0, moment - time.monotonic()))
-        begin = time.perf_counter()
-        connection.request("POST", "/predict", picture, {"Content-Type": "image/jpeg"})
-        response = connection.getresponse()
-        response.read()
-        found.append(time.perf_counter() - begin)
-        if response.status != 200:
-            raise RuntimeError(f"a healthy client got {response.status}")
-    connection.close()
+    with contextlib.closing(connection):
+        for moment in itertools.takewhile(lambda at: at < end, itertools.count(time.monotonic(), 0.02)):
+            time.sleep(max(0, moment - time.monotonic()))
+            begin = time.perf_counter()
+            connection.request("POST", "/predict", image, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            body = response.read()
+            found.append(time.perf_counter() - begin)
+            if response.status != 200:
+                raise RuntimeError(f"a healthy client got {response.status}: {body!r}")
     return found
