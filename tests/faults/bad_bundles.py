@@ -1,4 +1,4 @@
-"""Ways in which a bundle goes bad, each with words that its refusal must have."""
+"""Ways to damage a bundle, each with words of its refusal."""
 
 import hashlib
 import json
@@ -6,24 +6,26 @@ import json
 from tests import bundles
 
 
-def truncated(folder):
+def truncate(folder):
     file = folder / "model.onnx"
     file.write_bytes(file.read_bytes()[:-100])
 
 
-def one_byte(folder):
+def change_byte(folder):
     file = folder / "model.onnx"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
 
 
-def not_json(folder):
-    (folder / "manifest.json").write_text('{"schema_version": 1, "name": "col')
+def copy_half(folder):
+    """Put another bundle's model beside the old manifest."""
+    other = bundles.write(folder.parent / "other", version="other", classes=["dark", "light"])
+    (other / "model.onnx").replace(folder / "model.onnx")
 
 
-def not_onnx(folder):
-    """Whoever wrote it wrote its hash, too."""
+def replace_model(folder):
+    """Write a model that is none, with its right hash."""
     model = b"not a graph"
     (folder / "model.onnx").write_bytes(model)
     change(folder, model_sha256=hashlib.sha256(model).hexdigest())
@@ -34,19 +36,13 @@ def change(folder, **fields):
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-def half_copied(folder):
-    """The model is another bundle's already, the manifest is not yet."""
-    other = bundles.write(folder.parent / "other", version="other", classes=["dark", "light"])
-    (other / "model.onnx").replace(folder / "model.onnx")
-
-
-WAYS = {
-    "truncated": (truncated, "model.onnx: SHA-256 is"),
-    "one byte changed": (one_byte, "model.onnx: SHA-256 is"),
-    "half copied": (half_copied, "do not belong together"),
-    "manifest not JSON": (not_json, "manifest.json: is not JSON"),
+BAD = {
+    "truncated": (truncate, "model.onnx: SHA-256 is"),
+    "one byte changed": (change_byte, "model.onnx: SHA-256 is"),
+    "half copied": (copy_half, "do not belong together"),
+    "manifest not JSON": (lambda folder: (folder / "manifest.json").write_text('{"schema_version'), "is not JSON"),
     "other classes": (lambda folder: change(folder, classes=["a", "b", "c"]), "exported for the classes"),
     "newer schema": (lambda folder: change(folder, schema_version=2), "schema_version is 2"),
-    "not ONNX": (not_onnx, "not an ONNX graph"),
+    "not ONNX": (replace_model, "not an ONNX graph"),
     "no model": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx: cannot be read"),
 }

@@ -1,94 +1,43 @@
-"""A worker is killed in the middle of its requests."""
+"""A worker is killed amid its requests: only these fail."""
 
-import contextlib
-import http.client
 import os
 import signal
-import threading
-import time
 
 import pytest
 
-from tests import drawn_images as pictures
+from tests import drawn_images
+from tests.faults.clients import answered, clients, failures, wait_until
 from tests.services.inference.serving import service
 
 pytestmark = pytest.mark.faults
 
+IMAGE = drawn_images.plain(size=(1000, 800))  # large enough that each worker always has some in progress
 
-class Client:
-    """Sends pictures over one connection until it fails; counts answers, and notes which worker it was with."""
 
-    def __init__(self, running):
-        self.running = running
-        self.answered = 0
-        self.failed = ""
-        self.worker = None
-        self.number = f"client-{id(self)}"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
-
-    def _ask(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=30)
-        headers = {"Content-Type": "image/jpeg", "X-Request-ID": self.number}
-        try:
-            while not self._stop.is_set():
-                connection.request("POST", "/predict", pictures.plain(), headers)
-                response = connection.getresponse()
-                response.read()
-                assert response.status == 200
-                self.answered += 1
-        except (OSError, http.client.HTTPException, AssertionError) as error:
-            self.failed = repr(error)
-        finally:
-            connection.close()
-
-    def end(self):
-        self._stop.set()
-        self._thread.join()
-        seen = {line["process"] for line in self.running.lines() if line.get("request_id") == self.number}
-        (self.worker,) = seen
+def process_of(client, running):
+    (process,) = {line["process"] for line in running.lines() if line.get("request_id") == client.request_id}
+    return process
 
 
 def test_only_the_killed_workers_own_requests_fail(bundle, tmp_path):
-    # Places for all, also if one worker gets most of them: nobody shall be refused.
-    places = {"THREADS": 60, "MAX_IN_FLIGHT": 50}
-    with service(tmp_path, MODEL_DIR=bundle, **places) as running, contextlib.ExitStack() as stack:
+    with service(tmp_path, MODEL_DIR=bundle) as running:
         running.wait_for_workers()
-        clients = [Client(running) for _ in range(12)]
-        while min(client.answered for client in clients) < 5:
-            time.sleep(0.05)
-        # Six uploads whose bodies have not come yet: in flight for sure when the worker dies.
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
-        for _ in range(6):
-            stack.enter_context(running.connect(head))
-        while running.metric("predictions_in_flight") < 6:
-            time.sleep(0.05)
-        killed, other = running.workers()
-        os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while not running.loaded() - {killed, other}:
-            assert time.monotonic() < deadline, running.log.read_text()
-            time.sleep(0.02)
-        new = [Client(running) for _ in range(12)]
-        while min(client.answered for client in new) < 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        for client in clients + new:
-            client.end()
-        assert {client.worker for client in clients if client.failed} == {killed}
-        assert {client.worker for client in clients if not client.failed} == {other}
-        assert not [client.failed for client in new if client.failed]
-        assert killed not in {client.worker for client in new}
+        before = set(running.workers())
+        with clients(12, [running.port], IMAGE) as old:
+            wait_until(lambda: min(client.answered for client in old) >= 5, running)
+            killed = process_of(old[0], running)
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: running.loaded() - before, running)
+            with clients(12, [running.port], IMAGE) as new:
+                wait_until(lambda: min(client.answered for client in new) >= 5, running)
+        assert old[0].failure
+        assert {bool(client.failure) for client in old if process_of(client, running) == killed} == {True}
+        assert not failures(new) + [c.failure for c in old if c.failure and process_of(c, running) != killed]
 
-        answered = sum(client.answered for client in clients + new)
+        # The dead worker may have counted answers that it had no more time to send.
         counted = running.metric("predictions_total", label="red")
-        # The dead worker may have counted what it had no more time to send.
-        assert answered <= counted <= answered + sum(bool(client.failed) for client in clients)
+        assert answered(old + new) <= counted <= answered(old + new) + len(failures(old))
         assert running.metric("prediction_confidence_count", label="red") == counted
-        # Of the six uploads in flight some died with their worker, and so did its part of the gauge.
-        stack.close()
-        while running.metric("predictions_in_flight"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        # Its requests in progress no longer count.
+        assert running.metric("predictions_in_flight") == 0
         assert running.metric("model_ready") == 1
