@@ -61,7 +61,7 @@ def load_model(folder: Path) -> Model:
             predictor = Predictor(model.bundle)
             predictor.warm_up()
         except BundleError as error:
-            model = Model(reason=str(error))
+            model = Model(reason=model.refused or str(error))
         else:
             model = replace(model, predictor=predictor)
             log.info("model loaded", extra={"model": predictor.manifest.name, "version": predictor.manifest.version})
