@@ -106,23 +106,26 @@ def expect_refusal(running, words):
     assert words in refusals[-1]
 
 
-def test_bad_bundles_at_the_start_are_never_served(bundle, tmp_path, capsys):
-    with service(tmp_path, MODEL_DIR=tmp_path / "nothing yet", WORKERS=1) as running:
+def test_bad_bundles_without_a_good_one_are_never_served(tmp_path, capsys):
+    folder = tmp_path / "model"
+    with service(tmp_path, MODEL_DIR=folder, WORKERS=1) as running:
         for damage, words in BAD.values():
-            shutil.rmtree(tmp_path / "nothing yet", ignore_errors=True)
-            damage(bundles.write(tmp_path / "nothing yet"))
+            damage(bundles.write(folder))
             reload(running)
-            assert check.main([str(tmp_path / "nothing yet")]) == 1
+            assert check.main([str(folder)]) == 1
             out, sentence = capsys.readouterr()
             assert not out and words in sentence and sentence.count("\n") == 1
-            for answer in (running.get("/ready"), running.predict(drawn_images.plain())):
-                assert answer.status_code == 503
-                assert answer.json()["detail"] == sentence.strip()
-        assert running.get("/health").status_code == 200
-        assert (running.metric("model_ready"), running.metric("predictions_in_flight")) == (0, 0)
-        bundle.rename(tmp_path / "good")
-        shutil.copytree(tmp_path / "good", tmp_path / "nothing yet", dirs_exist_ok=True)
+            expect_no_model(running, sentence.strip())
+        bundles.write(folder)
         reload(running)
         assert running.predict(drawn_images.plain()).json()["label"] == "red"
-        assert check.main([str(tmp_path / "good")]) == 0
+        assert check.main([str(folder)]) == 0
         assert "Traceback" not in running.log.read_text()
+
+
+def expect_no_model(running, sentence):
+    for answer in (running.get("/ready"), running.predict(drawn_images.plain())):
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == sentence
+    assert running.get("/health").status_code == 200
+    assert (running.metric("model_ready"), running.metric("predictions_in_flight")) == (0, 0)
