@@ -1,6 +1,7 @@
 """Read the images of a request."""
 
 import contextlib
+import errno
 import io
 from collections.abc import Callable, Container
 from typing import IO, cast
@@ -105,13 +106,17 @@ def discard_rest(response: Response) -> Response:
 
     Most clients send everything before they read, and lose an answer when the connection closes earlier.
     """
-    stream = request.environ["wsgi.input"]
+    stream, chunked = request.environ["wsgi.input"], "Transfer-Encoding" in request.headers
 
     def discard() -> None:
         left = DISCARD_BYTES
         with contextlib.suppress(Exception), gevent.Timeout(DISCARD_SECONDS, False):
             while left > 0 and (data := stream.read(CHUNK)):
                 left -= len(data)
+        if chunked:
+            # gunicorn no longer knows where the body ends, and would take its rest for the next request. It closes the
+            # connection after this error.
+            raise ConnectionResetError(errno.ECONNRESET, "a refused body")
 
     if response.status_code >= 400:
         response.call_on_close(discard)
