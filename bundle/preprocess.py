@@ -20,8 +20,6 @@ DETAIL = 1.25  # times the target's side
 
 Resize = Literal["stretch", "center-crop"]
 
-# All formats now: gevent's import lock, taken in two native threads at the same time, would stop one for ever.
-Image.init()
 # The check below raises an error where Pillow only warns.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Corrupt EXIF and the like in an upload are no concern of the operator.
@@ -80,6 +78,17 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         return _pixels(image, size, resize)
     except Exception as error:  # as above
         raise _broken(error) from error
+
+
+def warm_up() -> None:
+    """Decode a tiny image of each format, so that one thread alone imports all that Pillow needs.
+
+    Two native threads that import at the same time under gevent could wait for its import lock for ever.
+    """
+    for kind in FORMATS:
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, kind)
+        decode(file.getvalue(), 8, "stretch")
 
 
 def _too_large(pixels: str, max_pixels: int) -> BrokenImageError:

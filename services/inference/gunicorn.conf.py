@@ -9,14 +9,29 @@ import gc
 import importlib
 import os
 import shutil
+import ssl
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
 from gunicorn.glogging import Logger
 
 from services.inference import auth, model, settings
+
+
+class _TLSSocket(ssl.SSLSocket):
+    """A connection that ends when its handshake fails or takes too long, for which gevent would wait for ever."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            with gevent.Timeout(keepalive, TimeoutError()):
+                super().do_handshake()
+        except OSError:
+            self.close()
+            raise gevent.GreenletExit from None
 
 
 class _Log(Logger):
@@ -65,8 +80,19 @@ logconfig_dict: dict[str, Any] = {
     },
     "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
     "root": {"level": _settings.log_level.upper(), "handlers": ["stdout"]},
-    "loggers": {"gunicorn.error": {"level": _settings.log_level.upper(), "handlers": ["stdout"], "propagate": False}},
+    "loggers": {
+        "gunicorn.error": {"level": _settings.log_level.upper(), "handlers": ["stdout"], "propagate": False},
+        # Pillow logs from native threads, which could wait for gevent's lock of a handler for ever.
+        "PIL": {"level": "CRITICAL"},
+    },
 }
+
+
+def ssl_context(config: Any, default_ssl_context_factory: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Bound the handshakes of TLS connections, where the command line names a certificate."""
+    context = default_ssl_context_factory()
+    context.sslsocket_class = _TLSSocket
+    return context
 
 
 def on_starting(server: Any) -> None:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bundle import preprocess
 from bundle.load import Bundle, BundleError, load
 from bundle.predictor import Predictor
 from services.inference.problems import NO_MODEL, Problem
@@ -60,6 +61,7 @@ def load_model(folder: Path) -> Model:
         try:
             predictor = Predictor(model.bundle)
             predictor.warm_up()
+            preprocess.warm_up()
         except BundleError as error:
             model = Model(reason=model.refused or str(error))
         else:
