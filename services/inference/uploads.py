@@ -118,6 +118,6 @@ def discard_rest(response: Response) -> Response:
             # connection after this error.
             raise ConnectionResetError(errno.ECONNRESET, "a refused body")
 
-    if response.status_code >= 400:
+    if response.status_code >= 400 or (chunked and request.method != "POST"):
         response.call_on_close(discard)
     return response
