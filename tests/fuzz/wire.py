@@ -151,6 +151,9 @@ ODD: Requests = {
     "an encoded path": lambda: post().replace(b"/predict", b"/%70redict"),
     "an absolute address": lambda: post().replace(b"/predict", b"http://x/predict"),
     "a query": lambda: post().replace(b"/predict", b"/predict?a=%00&b[]=../&c=%s"),
+    "a broken body for a route that reads none": lambda: (
+        b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    ),
     "no host, in HTTP/1.0": lambda: post().replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"),
 }
 """Unusual, but whole: answered with a label."""
