@@ -1,4 +1,4 @@
-"""The post-deploy job, run as the CronJob runs it: a process of its own."""
+"""Run the post-deploy job as the CronJob does, as a process of its own."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests import servers
 
 
 def run(*arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-    """Run it once with these settings and no others."""
+    """Run the job once with these settings and no others."""
     return subprocess.run(
         [sys.executable, "-m", "services.monitor", *arguments],
         cwd=servers.ROOT,

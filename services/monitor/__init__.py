@@ -1,1 +1,1 @@
-"""The post-deploy check: asks the running service about pictures and records the result in MLflow."""
+"""The post-deploy check: send images to the running service and record the result in MLflow."""

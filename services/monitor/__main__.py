@@ -1,56 +1,50 @@
-"""One run, one check: ``python -m services.monitor``."""
+"""Run one check: ``python -m services.monitor``."""
 
 import argparse
 import json
-import os
 import sys
 
-from services.monitor import check
-from services.monitor import pushgateway as gateway
-from services.monitor.delivery import LostError, deliver
-from services.monitor.names import printable
-from services.monitor.settings import SettingsError, from_environment, table
+from services.monitor import check, outbox, pushgateway
+from services.monitor.result import printable
+from services.monitor.settings import SettingsError, describe_all, load
 
 HEALTHY, UNHEALTHY, WRONG_SETTINGS, LOST = range(4)
 
 EXIT_CODES = """\
 exit codes:
-  0  healthy: every picture was answered, and the accuracy is not below MIN_ACCURACY
-  1  unhealthy; also if LABELLED_IMAGES holds files but no labelled picture, or cannot be read
+  0  healthy: every image was answered, and the accuracy is not below MIN_ACCURACY
+  1  unhealthy; also if LABELLED_IMAGES cannot be read, or holds files but no labelled image
   2  a setting is wrong; nothing was checked
-  3  the result could neither be sent to MLflow nor kept in SPOOL_DIR; it is in the printed line only
+  3  the result could neither be sent to MLflow nor kept in SPOOL_DIR; only the printed line has it
 
-MLflow being down does not change the exit code: the result waits in SPOOL_DIR for the next run. Nor does a Pushgateway
-being down: the next run pushes its own result.
+The exit code does not depend on MLflow or the Pushgateway: while MLflow is down, results wait in SPOOL_DIR for the next
+run; the Pushgateway gets the next run's result.
 """
 
 
 def main() -> int:
-    """Check the service once, print one line of JSON, and return the exit code."""
-    parser = argparse.ArgumentParser(
+    """Check the service once, print the result as one line of JSON, and return the exit code."""
+    argparse.ArgumentParser(
         prog="python -m services.monitor",
-        description="Ask the running service about pictures and record the result in MLflow.",
-        epilog=f"settings (environment variables):\n{table()}\n\n{EXIT_CODES}",
+        description="Send images to the running service and record the result in MLflow.",
+        epilog=f"settings (environment variables):\n{describe_all()}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
+    ).parse_args()
     try:
-        settings = from_environment(os.environ)
+        settings = load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_SETTINGS
     result = check.run(settings)
-    lost = False
+    status = HEALTHY if result.healthy else UNHEALTHY
     try:
-        delivery = deliver(result, settings)
-    except LostError as error:
-        delivery, lost = [str(error)], True
-    delivery += gateway.push(result, settings)
-    line = result.model_dump() | {"delivery": [printable(note) for note in delivery]}
+        notes = outbox.deliver(result, settings)
+    except outbox.LostError as error:
+        notes, status = [str(error)], LOST
+    notes += pushgateway.push(result, settings)
+    line = result.model_dump() | {"delivery": [printable(note) for note in notes]}
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    if lost:
-        return LOST
-    return HEALTHY if result.healthy else UNHEALTHY
+    return status
 
 
 if __name__ == "__main__":

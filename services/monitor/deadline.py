@@ -1,4 +1,4 @@
-"""A bound on the time that a block may take, whatever it waits for."""
+"""Limit the time of a block of code."""
 
 import contextlib
 import signal
@@ -6,27 +6,26 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-# Not an Exception: the HTTP libraries turn those into errors of their own, and try again.
 class TimeUp(BaseException):
-    """The block's time is over."""
+    """The time limit is reached. Not an Exception: HTTP libraries would catch it and retry."""
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``TimeUp`` inside the block after so many seconds; for the main thread, not nested.
+    """Raise ``TimeUp`` in the block after so many seconds; main thread only, not nested.
 
-    A timeout of requests is one of every single read: a server that sends a byte now and then never meets it.
+    The timeout of requests is per read: a server that sends a byte now and then never reaches it.
     """
 
-    def ring(_signal: int, _frame: FrameType | None) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
         raise TimeUp
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    previous = signal.signal(signal.SIGALRM, stop)
+    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-        # The timer is one for the whole process: whoever had set it gets it back.
-        signal.setitimer(signal.ITIMER_REAL, left)
+        # A process has one such timer: an outer one continues.
+        signal.setitimer(signal.ITIMER_REAL, remaining)

@@ -1,4 +1,4 @@
-"""The latest result's way to Prometheus: a Pushgateway keeps it until the next one, because the job is gone by then."""
+"""Push the latest result to a Pushgateway, which keeps it for Prometheus after the job has ended."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,89 +12,87 @@ from prometheus_client.exposition import basic_auth_handler
 from prometheus_client.registry import Collector
 
 from services.monitor.deadline import TimeUp, time_limit
-from services.monitor.names import RECALL, masked
-from services.monitor.result import Result
-from services.monitor.settings import Settings
+from services.monitor.result import RECALL_PREFIX, Result
+from services.monitor.settings import Settings, mask_credentials
 
 JOB = "post-deploy-accuracy"
-LONGEST_REASON = 200
-PLAIN = {
-    "post_deploy_accuracy": "Share of the labelled pictures that were classified right",
-    "post_deploy_predict_success": "1 if the drawn picture was answered; there are no labelled ones",
-    "post_deploy_pictures": "Pictures asked about",
-    "post_deploy_failures": "Pictures that were not answered",
+MAX_REASON_LENGTH = 200
+UNLABELLED = {
+    "post_deploy_accuracy": "Share of the labelled images that were classified right",
+    "post_deploy_predict_success": "1 if the generated image was answered; there are no labelled ones",
+    "post_deploy_pictures": "Images sent to the service",
+    "post_deploy_failures": "Images without an answer",
 }
 QUANTILES = {"0.5": "post_deploy_latency_p50_ms", "0.95": "post_deploy_latency_p95_ms"}
 
 
 def push(result: Result, settings: Settings) -> list[str]:
-    """Replace the last pushed result with this one, whole: no value of an earlier check stays.
+    """Replace the previous result as a whole: no metric of an earlier check stays.
 
     Returns:
-        Sentences about what is not as it should be; none if it is pushed, or if no Pushgateway is set.
+        A sentence about the failure; none on success, or without a PUSHGATEWAY_URL.
     """
     if not settings.pushgateway_url:
         return []
-    name = f"The Pushgateway at {masked(settings.pushgateway_url)}"
     try:
         with time_limit(settings.pushgateway_timeout):
-            problem = _put(result, settings.pushgateway_url)
+            problem = _push(result, settings.pushgateway_url)
     except TimeUp:
         problem = f"took no result within PUSHGATEWAY_TIMEOUT={settings.pushgateway_timeout:g} seconds"
-    return [f"{name} {problem}: see PUSHGATEWAY_URL, and the log of what runs there."] if problem else []
+    name = f"The Pushgateway at {mask_credentials(settings.pushgateway_url)}"
+    return [f"{name} {problem}: see PUSHGATEWAY_URL, and the server's log."] if problem else []
 
 
-def families(result: Result) -> Iterator[GaugeMetricFamily]:
-    """Give a result as Prometheus has it: seconds, and labels where MLflow's names end in a class or a quantile."""
-    yield GaugeMetricFamily("post_deploy_healthy", "1 if the last check found all as it should be", result.healthy)
-    for name, about in PLAIN.items():
-        if name in result.metrics:
-            yield GaugeMetricFamily(name, about, result.metrics[name])
-    recall = GaugeMetricFamily("post_deploy_recall", "Share of a class's pictures classified right", labels=["class"])
-    for name, value in result.metrics.items():
-        if name.startswith(RECALL):
-            recall.add_metric([name.removeprefix(RECALL)], value)
-    yield recall
-    latency = GaugeMetricFamily("post_deploy_latency_seconds", "Time to an answer", labels=["quantile"])
-    for quantile, name in QUANTILES.items():
-        if name in result.metrics:
-            latency.add_metric([quantile], result.metrics[name] / 1000)
-    yield latency
-    info = GaugeMetricFamily("post_deploy_info", "The model that answered", labels=["model_name", "model_version"])
-    if result.model_name and result.model_version:
-        info.add_metric([result.model_name, result.model_version], 1)
-    yield info
+class _ResultCollector(Collector):
+    """Prometheus metrics of a result: in seconds, with labels instead of MLflow's name suffixes.
 
-
-class _Families(Collector):
-    """Not Gauge objects: those write files of their own where PROMETHEUS_MULTIPROC_DIR is set."""
+    Not Gauge objects: they would write files if PROMETHEUS_MULTIPROC_DIR is set.
+    """
 
     def __init__(self, result: Result) -> None:
         self._result = result
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        return families(self._result)
+        metrics = self._result.metrics
+        yield GaugeMetricFamily("post_deploy_healthy", "1 if the last check found no problem", self._result.healthy)
+        for name, text in UNLABELLED.items():
+            if name in metrics:
+                yield GaugeMetricFamily(name, text, metrics[name])
+        recall = GaugeMetricFamily("post_deploy_recall", "Recall of a class", labels=["class"])
+        for name, value in metrics.items():
+            if name.startswith(RECALL_PREFIX):
+                recall.add_metric([name.removeprefix(RECALL_PREFIX)], value)
+        yield recall
+        latency = GaugeMetricFamily("post_deploy_latency_seconds", "Time to an answer", labels=["quantile"])
+        for quantile, name in QUANTILES.items():
+            if name in metrics:
+                latency.add_metric([quantile], metrics[name] / 1000)
+        yield latency
+        info = GaugeMetricFamily("post_deploy_info", "The model that answered", labels=["model_name", "model_version"])
+        if self._result.model_name and self._result.model_version:
+            info.add_metric([self._result.model_name, self._result.model_version], 1)
+        yield info
 
 
-def _put(result: Result, address: str) -> str:
-    """Push a result; say what went wrong, or nothing."""
+def _push(result: Result, address: str) -> str:
+    """Push a result and return what went wrong, or an empty string."""
     registry = CollectorRegistry()
-    registry.register(_Families(result))
+    registry.register(_ResultCollector(result))
     parts = urlsplit(address)
-    # The library would take a name and password in an address for a part of the host.
-    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    # prometheus_client would take credentials in an address for a part of the host name.
+    gateway = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     handler = partial(
         basic_auth_handler,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password or ""),
     )
     try:
-        # The caller's timer bounds the whole; a limit of every single read would only race with it.
-        push_to_gateway(place, JOB, registry, timeout=None, handler=handler)
+        # The caller's timer limits the whole push; a timeout per read would race with it.
+        push_to_gateway(gateway, JOB, registry, timeout=None, handler=handler)
     except HTTPError as error:
         with error:
-            text = error.read(LONGEST_REASON).decode(errors="replace")
-        return f"refuses the result (HTTP {error.code} {error.reason}; {text.strip()})"
+            text = error.read(MAX_REASON_LENGTH).decode(errors="replace")
+        return f"rejects the result (HTTP {error.code} {error.reason}; {text.strip()})"
     except (OSError, HTTPException) as error:
         return f"cannot be reached ({getattr(error, 'reason', error)})"
     return ""

@@ -1,12 +1,18 @@
-"""What one check found: the record that is logged, spooled and sent."""
+"""The result of one check, and the rules for its texts and metric names."""
 
+import hashlib
+import os
+import re
 import uuid
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RECALL_PREFIX = "post_deploy_recall_"
+MAX_METRIC_LENGTH = 250  # of MLflow
+
 
 class Result(BaseModel):
-    """One check. Its id makes sure that MLflow gets it once."""
+    """The result of one check. MLflow stores each ``result_id`` once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -15,7 +21,24 @@ class Result(BaseModel):
     ended: int = Field(description="milliseconds since 1970, UTC")
     healthy: bool
     predict_url: str
-    model_name: str | None = Field(description="as the service answered; None if it did not")
+    model_name: str | None = Field(description="from the service's answers; None if there was none")
     model_version: str | None
     metrics: dict[str, float]
-    problems: list[str] = Field(description="one sentence each: what was not as it should be")
+    problems: list[str] = Field(description="one sentence per problem")
+
+
+def recall_metric(label: str) -> str:
+    """Return the metric name for the recall of a class.
+
+    MLflow allows few characters. A name that has to change gets a hash, so that two classes never share a metric.
+    """
+    safe = re.sub(r"[^\w.\- ]", "_", label)
+    if safe == label and len(RECALL_PREFIX + label) <= MAX_METRIC_LENGTH:
+        return RECALL_PREFIX + label
+    suffix = "-" + hashlib.sha256(os.fsencode(label)).hexdigest()[:8]
+    return (RECALL_PREFIX + safe)[: MAX_METRIC_LENGTH - len(suffix)] + suffix
+
+
+def printable(text: str) -> str:
+    """Replace line breaks, control characters and undecodable bytes of file names with question marks."""
+    return "".join(character if character.isprintable() else "?" for character in text)

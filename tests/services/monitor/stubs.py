@@ -1,6 +1,7 @@
-"""HTTP servers that misbehave in one chosen way; the well-behaved ones of these tests are real."""
+"""HTTP servers that fail in one chosen way; the others in these tests are real."""
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ ANSWER = {
 
 @contextlib.contextmanager
 def serving(respond: Respond, port: int = 0) -> Iterator[str]:
-    """Serve on a free port; every request goes to ``respond`` with its body. Gives the address."""
+    """Call ``respond`` with every request and its body until the block ends; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -32,7 +33,7 @@ def serving(respond: Respond, port: int = 0) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -43,27 +44,32 @@ def serving(respond: Respond, port: int = 0) -> Iterator[str]:
 
 
 def answer(handler: BaseHTTPRequestHandler, status: int, body: object, kind: str = "application/json") -> None:
+    """Send a whole response; a body that is not bytes becomes JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    handler.send_response(status)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(data)))
-    handler.end_headers()
+    start(handler, status, {"Content-Type": kind, "Content-Length": str(len(data))})
     handler.wfile.write(data)
 
 
+def start(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:
+    """Send a status and headers."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+
+
 def always(status: int, body: object, kind: str = "application/json") -> Respond:
+    """Respond to everything alike."""
     return lambda handler, _body: answer(handler, status, body, kind)
 
 
 @contextlib.contextmanager
-def dripping() -> Iterator[str]:
-    """A server that sends a byte now and then, so that no single read ever times out."""
+def dripping(status: int = 200) -> Iterator[str]:
+    """Send a byte now and then, so that no single read times out."""
     over = threading.Event()
 
     def drip(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "100000")
-        handler.end_headers()
+        start(handler, status, {"Content-Length": "100000"})
         with contextlib.suppress(OSError):
             while not over.wait(0.05):
                 handler.wfile.write(b" ")
@@ -77,18 +83,13 @@ def dripping() -> Iterator[str]:
 
 @contextlib.contextmanager
 def dying(target: str, after: int) -> Iterator[str]:
-    """A way to ``target`` that passes so many requests, and breaks off before it hands back the last one's answer."""
-    lock = threading.Lock()
-    seen = 0
+    """Forward so many requests to ``target``, and break off before the last one's response."""
+    numbers = itertools.count(1)
 
     def respond(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        nonlocal seen
-        with lock:
-            seen += 1
-            number = seen
-        if number > after:
-            return
-        response = _forward(target, handler, body)
+        number = next(numbers)
+        if number <= after:
+            response = _forward(target, handler, body)
         if number < after:
             _back(handler, response)
 
@@ -97,7 +98,7 @@ def dying(target: str, after: int) -> Iterator[str]:
 
 
 def relay(target: str, host: str | None = None) -> Respond:
-    """Pass everything on to ``target``, under another Host header if one is given."""
+    """Forward everything to ``target``, under another Host header if one is given."""
     return lambda handler, body: _back(handler, _forward(target, handler, body, host))
 
 

@@ -1,4 +1,4 @@
-"""The job as it is run: a process, a real gunicorn with a real bundle, a real MLflow server."""
+"""The job with a real gunicorn and bundle, a real MLflow server and a real Pushgateway."""
 
 import contextlib
 import json
@@ -11,36 +11,40 @@ import requests
 from mlflow import MlflowClient
 from PIL import Image
 
-from services.monitor.settings import Settings
+from services.monitor import __main__ as job
 from tests import bundles, monitor, servers
 from tests.prometheus import pushgateway
+from tests.services.inference.serving import service as serving
+
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": 60, "TRACKING_TIMEOUT": 120}  # for a busy machine
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """The address of the real service, with two workers."""
+    """The address of the real service, with a bundle that knows colours."""
     folder = tmp_path_factory.mktemp("service")
-    bundles.write(folder / "bundle", name="colours", version="3")
-    with serving(folder, WORKERS="2") as address:
-        yield address
+    with serving(folder, MODEL_DIR=bundles.write(folder / "bundle", name="colours", version="3")) as running:
+        yield running.address
 
 
-@contextlib.contextmanager
-def serving(folder, **settings):
-    """The real service with the bundle of that folder."""
-    port = servers.free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "gunicorn", "-c", "services/inference/gunicorn.conf.py"]
-    environment = {"PORT": str(port), "MODEL_DIR": str(folder / "bundle")} | settings
-    log = folder / "gunicorn.log"
-    with servers.running([*command, "services.inference.app:create_app()"], log, environment) as process:
-        servers.wait_for(f"{address}/ready", process, log)
-        yield address
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the job in this process, and return its exit code and what it printed."""
+
+    def run(**settings):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["services.monitor"])
+            for name, value in (PATIENT | {"SPOOL_DIR": tmp_path / "spool"} | settings).items():
+                patch.setenv(name, str(value))
+            status = job.main()
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Two pictures of each colour; one of the reds is labelled blue."""
+    """Two images of each colour; one of the red ones is labelled blue."""
     folder = tmp_path / "labelled"
     (folder / "Red").mkdir(parents=True)
     Image.new("RGB", (80, 60), "red").save(folder / "Red" / "1.jpg")
@@ -51,24 +55,20 @@ def labelled(tmp_path):
     return folder
 
 
-def run(tmp_path, *arguments, **settings):
-    return monitor.run(*arguments, **{"SPOOL_DIR": tmp_path / "spool", **settings})
-
-
-def test_accuracy_of_the_real_service_is_read_back_from_mlflow(tmp_path, service, mlflow_address, labelled):
+def test_job_accuracy_of_the_real_service_is_in_mlflow(tmp_path, service, mlflow_address, labelled):
     experiment = uuid.uuid4().hex
-    settings = {
+    settings = PATIENT | {
         "PREDICT_URL": service,
         "MLFLOW_TRACKING_URI": mlflow_address,
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "LABELLED_IMAGES": labelled,
+        "SPOOL_DIR": tmp_path / "spool",
     }
-    done = run(tmp_path, **settings)
+    done = monitor.run(**settings)
     assert (done.returncode, done.stderr) == (0, "")
     line = json.loads(done.stdout)
     assert line["delivery"] == []
-    strict = run(tmp_path, **settings, MIN_ACCURACY=0.9)
-    assert strict.returncode == 1
+    assert monitor.run(**settings, MIN_ACCURACY=0.9).returncode == 1
     client = MlflowClient(mlflow_address)
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], order_by=["start_time"])
     assert [one.data.tags["healthy"] for one in found] == ["true", "false"]
@@ -83,123 +83,64 @@ def test_accuracy_of_the_real_service_is_read_back_from_mlflow(tmp_path, service
     assert {one.data.tags["result_id"] for one in found} >= {line["result_id"]}
 
 
-def test_the_real_service_answers_the_drawn_picture(tmp_path, service, mlflow_address):
-    done = run(tmp_path, PREDICT_URL=service, MLFLOW_TRACKING_URI=mlflow_address)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["metrics"]["post_deploy_predict_success"] == 1
-    client = MlflowClient(mlflow_address)
-    assert client.get_experiment_by_name("post-deploy-monitoring")
-
-
-def test_mlflow_and_the_pushgateway_get_their_result_without_each_other(tmp_path, service, mlflow_address):
-    nowhere = f"http://127.0.0.1:{servers.free_port()}"
-    experiment = {"MLFLOW_EXPERIMENT_NAME": uuid.uuid4().hex, "PREDICT_URL": service}
-    done = run(tmp_path, **experiment, MLFLOW_TRACKING_URI=mlflow_address, PUSHGATEWAY_URL=nowhere)
-    (note,) = json.loads(done.stdout)["delivery"]
-    assert done.returncode == 0 and f"Pushgateway at {nowhere} cannot be reached" in note
-    client = MlflowClient(mlflow_address)
-    assert client.get_experiment_by_name(experiment["MLFLOW_EXPERIMENT_NAME"])
+def test_job_mlflow_and_pushgateway_do_not_depend_on_each_other(run, tmp_path, service, mlflow_address, nowhere):
+    status, out, _ = run(PREDICT_URL=service, MLFLOW_TRACKING_URI=mlflow_address, PUSHGATEWAY_URL=nowhere)
+    line = json.loads(out)
+    assert (status, line["metrics"]["post_deploy_predict_success"], len(line["delivery"])) == (0, 1, 1)
+    assert MlflowClient(mlflow_address).get_experiment_by_name("post-deploy-monitoring")
     with pushgateway(tmp_path) as address:
-        done = run(tmp_path, **experiment, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=address)
-        assert done.returncode == 0 and "1 result(s) wait" in json.loads(done.stdout)["delivery"][1]
-        # Not even a result that is lost to MLflow is lost to the alerts.
-        (tmp_path / "file").write_text("")
-        lost = {"MLFLOW_TRACKING_URI": nowhere, "SPOOL_DIR": tmp_path / "file" / "spool", "PREDICT_URL": nowhere}
+        settings = {"MLFLOW_TRACKING_URI": nowhere, "PUSHGATEWAY_URL": address}
+        status, out, _ = run(PREDICT_URL=service, **settings)
+        assert status == 0 and "1 result(s) wait" in json.loads(out)["delivery"][1]
         before = requests.get(f"{address}/metrics", timeout=10).text
-        assert run(tmp_path, **lost, PUSHGATEWAY_URL=address).returncode == 3
+        # A result that is lost to MLflow still reaches the alerts.
+        (tmp_path / "file").write_text("")
+        status, out, _ = run(PREDICT_URL=nowhere, SPOOL_DIR=tmp_path / "file" / "spool", **settings)
+        assert status == 3 and json.loads(out)["metrics"]["post_deploy_predict_success"] == 0
         after = requests.get(f"{address}/metrics", timeout=10).text
-    healthy = 'post_deploy_healthy{instance="",job="post-deploy-accuracy"}'
-    assert f"{healthy} 1\n" in before and f"{healthy} 0\n" in after
-    assert 'post_deploy_info{instance="",job="post-deploy-accuracy",model_name="colours",model_version="3"} 1' in before
+    group = 'instance="",job="post-deploy-accuracy"'
+    assert f"post_deploy_healthy{{{group}}} 1\n" in before and f"post_deploy_healthy{{{group}}} 0\n" in after
+    assert f'post_deploy_info{{{group},model_name="colours",model_version="3"}} 1' in before
 
 
-def test_a_service_that_wants_a_key_gets_it_and_nobody_reads_it(tmp_path):
+def test_job_api_key_is_sent_and_never_printed(run, tmp_path, nowhere):
     key = "monitors-own-0123456789abcdef"
     (tmp_path / "keys").write_text(f"monitor:{key}\n")
     (tmp_path / "key").write_text(f"{key}\n")
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
-    bundles.write(tmp_path / "bundle", name="colours", version="3")
-    offline = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}", "NETRC": tmp_path / "netrc"}
-    with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys"), WORKERS="1") as address:
-        without = run(tmp_path, PREDICT_URL=address, **offline)
-        done = run(tmp_path, PREDICT_URL=address, PREDICT_API_KEY_FILE=tmp_path / "key", **offline)
-    assert (without.returncode, "HTTP 401: Send an API key" in without.stdout) == (1, True)
-    assert done.returncode == 0, done.stdout
-    assert key not in done.stdout + done.stderr + (tmp_path / "gunicorn.log").read_text()
+    bundle = bundles.write(tmp_path / "bundle")
+    offline = {"MLFLOW_TRACKING_URI": nowhere, "NETRC": tmp_path / "netrc"}
+    with serving(tmp_path, MODEL_DIR=bundle, API_KEYS_FILE=tmp_path / "keys", WORKERS=1) as running:
+        status, out, _ = run(PREDICT_URL=running.address, **offline)
+        assert status == 1 and "HTTP 401" in out
+        status, out, err = run(PREDICT_URL=running.address, PREDICT_API_KEY_FILE=tmp_path / "key", **offline)
+        assert status == 0, out
+    assert key not in out + err + running.log.read_text()
 
 
-@pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("two keys", "one key"), ("", "one key")])
-def test_a_key_file_that_holds_no_key_is_named_and_not_quoted(tmp_path, text, words):
-    if text is not None:
-        (tmp_path / "key").write_text(text)
-    done = run(tmp_path, PREDICT_API_KEY_FILE=tmp_path / "key")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"PREDICT_API_KEY_FILE='{tmp_path}/key': ")
-    assert words in done.stderr and "two keys" not in done.stderr
-
-
-def test_passwords_in_addresses_are_not_written(tmp_path):
-    nowhere = f"http://user:hush@127.0.0.1:{servers.free_port()}"  # pragma: allowlist secret
-    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, PUSHGATEWAY_URL=nowhere)
-    assert "hush" not in done.stdout + done.stderr
-    assert done.stdout.count(nowhere.replace("user:hush", "***")) >= 4
-    assert not [path for path in (tmp_path / "spool").iterdir() if "hush" in path.read_text()]
-    wrong = run(tmp_path, PUSHGATEWAY_URL="user:hush@127.0.0.1:9091")
-    assert wrong.returncode == 2 and wrong.stderr.startswith("PUSHGATEWAY_URL='***@127.0.0.1:9091': ")
-
-
-def test_everything_down_is_unhealthy_and_kept(tmp_path):
-    nowhere = f"http://127.0.0.1:{servers.free_port()}"
-    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere)
-    assert (done.returncode, done.stderr) == (1, "")
-    line = json.loads(done.stdout)
+def test_job_everything_down_masks_passwords_and_keeps_the_result(run, tmp_path, nowhere):
+    secret = nowhere.replace("//", "//user:hush@")  # pragma: allowlist secret
+    status, out, err = run(PREDICT_URL=secret, MLFLOW_TRACKING_URI=secret, PUSHGATEWAY_URL=secret)
+    assert (status, err) == (1, "")
+    assert out.count(nowhere.replace("//", "//***@")) >= 4
     (kept,) = (tmp_path / "spool").glob("*.json")
-    assert json.loads(kept.read_text())["result_id"] == line["result_id"]
+    assert json.loads(kept.read_text())["result_id"] == json.loads(out)["result_id"]
+    assert "hush" not in out + kept.read_text()
 
 
-def test_a_lost_result_is_printed_and_has_its_own_exit_code(tmp_path):
-    (tmp_path / "file").write_text("")
-    nowhere = f"http://127.0.0.1:{servers.free_port()}"
-    done = run(tmp_path, PREDICT_URL=nowhere, MLFLOW_TRACKING_URI=nowhere, SPOOL_DIR=tmp_path / "file" / "spool")
-    assert done.returncode == 3
-    line = json.loads(done.stdout)
-    assert line["metrics"]["post_deploy_predict_success"] == 0
-    assert "lost but for this line" in line["delivery"][0]
+def test_job_wrong_setting_ends_it_with_status_2(run):
+    status, out, err = run(CHECK_TIMEOUT="soon")
+    assert (status, out) == (2, "") and err.startswith("CHECK_TIMEOUT='soon': ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("PREDICT_URL", "localhost:8000"),
-        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"),
-        ("MIN_ACCURACY", "95"),
-        ("MIN_ACCURACY", "nan"),
-        ("PUSHGATEWAY_URL", "pushgateway:9091"),
-        ("PUSHGATEWAY_TIMEOUT", "0"),
-        ("CHECK_TIMEOUT", "soon"),
-        ("CHECK_TIMEOUT", "inf"),
-        ("CHECK_TIMEOUT", "1e-9"),
-        ("PREDICT_TIMEOUT", "1e300"),
-        ("TRACKING_TIMEOUT", "nan"),
-        ("LABELLED_IMAGES", "/nowhere/at/all"),
-        ("LABELLED_IMAGES", "x" * 300),
-    ],
-)
-def test_a_wrong_setting_is_named_with_its_value_and_meaning(tmp_path, name, value):
-    done = run(tmp_path, **{name: value})
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{name}='{value}': ")
-    assert len(done.stderr.splitlines()) == 1
+def test_job_help_has_the_exit_codes(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["services.monitor", "--help"])
+    with contextlib.suppress(SystemExit):
+        job.main()
+    assert job.EXIT_CODES in capsys.readouterr().out
 
 
-def test_help_names_every_setting_and_exit_code(tmp_path):
-    text = run(tmp_path, "--help").stdout
-    assert all(name.upper() in text for name in Settings.model_fields)
-    assert "post-deploy-monitoring" in text and "3  the result could neither" in text
-
-
-def test_the_job_runs_without_the_serving_and_training_packages(tmp_path):
-    """Its image has neither: importing them must fail without anything else failing."""
+def test_job_imports_no_serving_and_training_packages():
     code = (
         "import sys\n"
         "for name in ('services.inference', 'ml', 'torch', 'PIL', 'numpy', 'flask', 'onnxruntime'):\n"
