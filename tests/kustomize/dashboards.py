@@ -1,4 +1,4 @@
-"""The repository's dashboards, and their questions as Grafana would ask them."""
+"""The repository's dashboards and their queries."""
 
 import json
 from collections.abc import Iterator
@@ -7,26 +7,27 @@ from typing import Any
 from tests import servers
 
 FOLDER = servers.ROOT / "kustomize" / "base" / "grafana" / "dashboards"
+UIDS = ("service", "model")
 Panel = dict[str, Any]
 
 
 def load(uid: str) -> dict[str, Any]:
-    """The dashboard with that uid, which is its file's name too."""
+    """Read the dashboard with this uid, which is also its file's name."""
     dashboard: dict[str, Any] = json.loads((FOLDER / f"{uid}.json").read_text())
     return dashboard
 
 
 def targets(dashboard: dict[str, Any]) -> Iterator[tuple[Panel, dict[str, Any]]]:
-    """Every question, with the panel that asks it."""
+    """Yield every query with its panel."""
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             yield panel, target
 
 
-def asked(expression: str, **variables: str) -> str:
-    """An expression with its variables replaced, all pods chosen."""
+def interpolate(expression: str) -> str:
+    """Replace the variables of an expression as Grafana does, with all pods selected."""
     # The longer name first: one begins with the other.
-    for name, value in ({"__rate_interval": "1m", "__range": "15m", "pod": ".*"} | variables).items():
+    for name, value in {"__rate_interval": "1m", "__range": "15m", "pod": ".*"}.items():
         expression = expression.replace(f"${name}", value)
-    assert "$" not in expression, f"a variable that nobody sets: {expression}"
+    assert "$" not in expression, f"an undefined variable: {expression}"
     return expression

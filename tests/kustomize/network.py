@@ -1,4 +1,4 @@
-"""A small evaluator of NetworkPolicies: may this pod talk to that one?
+"""A small evaluator of NetworkPolicies.
 
 https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
@@ -14,7 +14,7 @@ NAME = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod, or (without a namespace) something outside the cluster, which no selector finds."""
+    """A pod, or (without a namespace) an address outside the cluster, which no selector matches."""
 
     name: str
     namespace: str | None = None
@@ -22,7 +22,7 @@ class Peer:
 
 
 def allowed(objects: Sequence[Object], source: Peer, target: Peer, port: int, protocol: str = "TCP") -> bool:
-    """Whether the sender's policies let it out and the receiver's let it in."""
+    """Return whether the policies of both sides allow a connection."""
     policies = of_kind(objects, "NetworkPolicy")
     return _passes(policies, "Egress", source, target, port, protocol) and _passes(
         policies, "Ingress", target, source, port, protocol
@@ -45,13 +45,11 @@ def _passes(policies: list[Object], way: str, pod: Peer, other: Peer, port: int,
 
 def _names_peer(rule: dict[str, Any], way: str, pod: Peer, other: Peer) -> bool:
     peers = rule.get({"Ingress": "from", "Egress": "to"}[way])
-    if peers is None:
-        return True
-    return other.namespace is not None and any(_is(peer, pod, other) for peer in peers)
+    return peers is None or (other.namespace is not None and any(_matches(peer, pod, other) for peer in peers))
 
 
-def _is(peer: dict[str, Any], pod: Peer, other: Peer) -> bool:
-    assert peer and peer.keys() <= {"podSelector", "namespaceSelector"}, f"not known here: {peer}"
+def _matches(peer: dict[str, Any], pod: Peer, other: Peer) -> bool:
+    assert peer and peer.keys() <= {"podSelector", "namespaceSelector"}, f"not implemented: {peer}"
     if "namespaceSelector" in peer:
         in_namespace = _selects(peer["namespaceSelector"], {NAME: str(other.namespace)})
     else:
@@ -65,5 +63,5 @@ def _names_port(rule: dict[str, Any], port: int, protocol: str) -> bool:
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    assert selector.keys() <= {"matchLabels"}, f"not known here: {selector}"
+    assert selector.keys() <= {"matchLabels"}, f"not implemented: {selector}"
     return selector.get("matchLabels", {}).items() <= labels.items()

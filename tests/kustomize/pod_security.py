@@ -1,4 +1,4 @@
-"""Kubernetes' Pod Security Standard `restricted` (v1.34) as code: what admission would refuse in a pod.
+"""Kubernetes' Pod Security Standard `restricted` as code.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
@@ -7,27 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-SECCOMP = ("RuntimeDefault", "Localhost")
+PROFILES = ("RuntimeDefault", "Localhost")
 SELINUX = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 SYSCTLS = {
     "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
+    *(f"net.ipv4.{name}" for name in ("ip_local_port_range", "ip_unprivileged_port_start", "ip_local_reserved_ports")),
+    *(f"net.ipv4.{name}" for name in ("ping_group_range", "tcp_syncookies", "tcp_rmem", "tcp_wmem")),
+    *(f"net.ipv4.tcp_{name}" for name in ("keepalive_time", "keepalive_intvl", "keepalive_probes", "fin_timeout")),
 }
 HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def violations(spec: dict[str, Any]) -> list[str]:
-    """One phrase for each rule that a pod's specification breaks."""
+    """Return the violations of a pod's specification, one phrase each."""
     pod = spec.get("securityContext", {})
     containers = [c for kind in ("containers", "initContainers", "ephemeralContainers") for c in spec.get(kind, [])]
     found = [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
@@ -42,39 +34,36 @@ def violations(spec: dict[str, Any]) -> list[str]:
 
 
 def _container(container: dict[str, Any], own: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
-    """``own`` is the container's context, ``context`` the same with what it inherits from the pod."""
-    capabilities = own.get("capabilities", {})
-    if "ALL" not in capabilities.get("drop", []):
-        yield "capabilities are not dropped"
-    if set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
-        yield "capabilities are added"
-    if own.get("privileged"):
-        yield "privileged"
-    if own.get("allowPrivilegeEscalation") is not False:
-        yield "allowPrivilegeEscalation is not false"
-    if own.get("procMount", "Default") != "Default":
-        yield "procMount"
-    if context.get("runAsNonRoot") is not True:
-        yield "runAsNonRoot is not true"
-    if context.get("seccompProfile", {}).get("type") not in SECCOMP:
-        yield "seccompProfile"
-    if any(port.get("hostPort") for port in container.get("ports", [])):
-        yield "hostPort"
+    """Check a container; ``context`` is its own context with the values inherited from the pod."""
     hooks = [container.get(name, {}) for name in HANDLERS] + [*container.get("lifecycle", {}).values()]
-    if any(hook.get(action, {}).get("host") for hook in hooks for action in ("httpGet", "tcpSocket")):
-        yield "a probe or hook asks another host"
+    capabilities = own.get("capabilities", {})
+    for violated, text in (
+        ("ALL" not in capabilities.get("drop", []), "capabilities are not dropped"),
+        (set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}, "capabilities are added"),
+        (own.get("privileged"), "privileged"),
+        (own.get("allowPrivilegeEscalation") is not False, "allowPrivilegeEscalation is not false"),
+        (own.get("procMount", "Default") != "Default", "procMount"),
+        (context.get("runAsNonRoot") is not True, "runAsNonRoot is not true"),
+        (context.get("seccompProfile", {}).get("type") not in PROFILES, "seccompProfile"),
+        (any(port.get("hostPort") for port in container.get("ports", [])), "hostPort"),
+        (
+            any(hook.get(action, {}).get("host") for hook in hooks for action in ("httpGet", "tcpSocket")),
+            "a probe or hook with another host",
+        ),
+    ):
+        if violated:
+            yield text
 
 
-def _context(whose: str, context: dict[str, Any]) -> Iterator[str]:
-    """What is forbidden in a pod's context and in a container's alike."""
+def _context(owner: str, context: dict[str, Any]) -> Iterator[str]:
+    """Check what is forbidden for pods and containers alike."""
     if context.get("runAsUser") == 0:
-        yield f"{whose}: runAsUser is root"
+        yield f"{owner}: runAsUser is root"
     if context.get("windowsOptions", {}).get("hostProcess"):
-        yield f"{whose}: hostProcess"
-    if context.get("seccompProfile", {}).get("type", "RuntimeDefault") not in SECCOMP:
-        yield f"{whose}: seccompProfile"
-    if context.get("appArmorProfile", {}).get("type", "RuntimeDefault") not in SECCOMP:
-        yield f"{whose}: appArmorProfile"
+        yield f"{owner}: hostProcess"
+    for name in ("seccompProfile", "appArmorProfile"):
+        if context.get(name, {}).get("type", "RuntimeDefault") not in PROFILES:
+            yield f"{owner}: {name}"
     selinux = context.get("seLinuxOptions", {})
     if selinux.get("type") not in SELINUX or selinux.get("user") or selinux.get("role"):
-        yield f"{whose}: seLinuxOptions"
+        yield f"{owner}: seLinuxOptions"

@@ -1,4 +1,4 @@
-"""The repository's Prometheus configuration with addresses for its service discovery, and nothing else changed."""
+"""The repository's Prometheus configuration, with static targets instead of service discovery."""
 
 import re
 import shutil
@@ -17,12 +17,12 @@ Target = dict[str, Any]
 
 
 def endpoint(job: str, address: str, **labels: str) -> Target:
-    """What service discovery would find for a pod behind the Service that has the job's name.
+    """Return the target that service discovery finds for a pod of a Service.
 
     Args:
-        job: The job's name, which is the Service's.
+        job: The name of the job and of its Service.
         address: The pod's host and port.
-        labels: Further labels, or other values, without their ``__meta_kubernetes_``.
+        labels: Further or other labels, without ``__meta_kubernetes_``.
     """
     found = {
         "namespace": "mlops",
@@ -35,15 +35,12 @@ def endpoint(job: str, address: str, **labels: str) -> Target:
 
 
 def static(folder: Path, targets: Mapping[str, str | list[Target]], interval: str = "1s") -> Path:
-    """Write the configuration and its rules for a Prometheus outside a cluster.
+    """Write the configuration and its rules for a Prometheus outside a cluster, and return its path.
 
     Args:
-        folder: Where to write.
-        targets: For every job its ``host:port``, or targets as ``endpoint`` makes them.
-        interval: Between two scrapes, and between two evaluations of the rules.
-
-    Returns:
-        The configuration's path.
+        folder: The target folder.
+        targets: The ``host:port`` of every job, or its targets from ``endpoint``.
+        interval: Of scrapes and of evaluations of the rules.
 
     Raises:
         KeyError: A job has no target.
@@ -52,8 +49,7 @@ def static(folder: Path, targets: Mapping[str, str | list[Target]], interval: st
     config["global"] |= {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     for job in config["scrape_configs"]:
         name = job["job_name"]
-        # Debian's Prometheus does not even know the key.
-        job.pop("kubernetes_sd_configs", None)
+        job.pop("kubernetes_sd_configs", None)  # unknown to Debian's build of Prometheus
         given = targets[name]
         job["static_configs"] = [endpoint(name, given)] if isinstance(given, str) else given
     for rules in config["rule_files"]:
@@ -64,19 +60,19 @@ def static(folder: Path, targets: Mapping[str, str | list[Target]], interval: st
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every rule that the configuration names."""
+    """Return every rule of the configuration."""
     files = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"]
     groups = [group for file in files for group in yaml.safe_load((FOLDER / file).read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def questions() -> list[str]:
-    """What the runbooks ask Prometheus, one question a line."""
+def queries() -> list[str]:
+    """Return the queries of the runbooks, one per line."""
     blocks = [block for page in sorted(RUNBOOKS.glob("*.md")) for block in QUERY.findall(page.read_text())]
     return [line for block in blocks for line in block.splitlines()]
 
 
 def names(expression: str) -> set[str]:
-    """The metrics that an expression asks for."""
+    """Return the metrics in an expression."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(by|on|ignoring|without) *\([^)]*\)', " ", expression)
     return set(re.findall(r"\b[a-z][a-z0-9_:]*\b(?! *\()", bare)) - {"and", "or", "unless"}

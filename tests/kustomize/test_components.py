@@ -1,53 +1,45 @@
-"""The components that an overlay may take: keys for the service, a password for MLflow."""
+"""The optional components: API keys for the service, a password for MLflow."""
 
-import dataclasses
 import os
 import re
 
 import pytest
 
-from services.inference import settings as inference
-from services.monitor import settings as monitor
 from tests.kustomize import manifests
 from tests.servers import ROOT
 
-COMPONENTS = sorted(path.parent.name for path in manifests.ROOT.glob("components/*/kustomization.yaml"))
+COMPONENTS = sorted(manifests.ROOT.glob("components/*/"))
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """The minikube overlay with all components, as somebody's own overlay would have it."""
+    """The overlay minikube with all components, from an overlay outside the repository."""
     folder = tmp_path_factory.mktemp("overlay")
-
-    def relative(path):
-        return os.path.relpath(path, folder)
-
     lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
-    lines += [f"resources: [{relative(manifests.MINIKUBE)}]", "components:"]
-    lines += [f"  - {relative(manifests.ROOT / 'components' / name)}" for name in COMPONENTS]
+    lines += [f"resources: [{os.path.relpath(manifests.MINIKUBE, folder)}]", "components:"]
+    lines += [f"  - {os.path.relpath(component, folder)}" for component in COMPONENTS]
     (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n")
     return manifests.render(folder)
 
 
-def mounted(workload, file):
-    """The Secret whose key of that path's last part is at that path."""
+def secret_of(workload, file):
+    """Return the Secret that is mounted at a file's path."""
     (mount,) = (m for m in workload.container["volumeMounts"] if file.startswith(m["mountPath"] + "/"))
     assert mount["readOnly"]
-    assert "subPath" not in mount, "such a file never changes, and a key could not be replaced"
-    (volume,) = (v for v in workload.spec["volumes"] if v["name"] == mount["name"])
-    return volume["secret"]["secretName"]
+    assert "subPath" not in mount, "a change of the Secret would never reach the pod"
+    return workload.volumes[mount["name"]]["secret"]["secretName"]
 
 
-def test_the_service_asks_for_keys_and_the_monitor_has_one(rendered):
+def test_api_keys_reach_the_service_and_the_monitor(rendered):
     service = manifests.workload(rendered, "mlops-service")
     job = manifests.workload(rendered, "post-deploy-accuracy")
-    assert mounted(service, service.env["API_KEYS_FILE"]) == "api-keys"
-    assert mounted(job, job.env["PREDICT_API_KEY_FILE"]) == "predict-api-key"
-    assert service.env.keys() <= {field.name.upper() for field in dataclasses.fields(inference.Settings)}
-    assert job.env.keys() <= {name.upper() for name in monitor.Settings.model_fields}
+    assert secret_of(service, service.env["API_KEYS_FILE"]) == "api-keys"
+    assert secret_of(job, job.env["PREDICT_API_KEY_FILE"]) == "predict-api-key"
+    assert service.env.keys() <= manifests.SETTINGS["inference"].keys()
+    assert job.env.keys() <= manifests.SETTINGS["monitor"].keys()
 
 
-def test_the_monitor_has_a_name_and_a_password_for_mlflow(rendered):
+def test_mlflow_password_reaches_the_monitor(rendered):
     container = manifests.workload(rendered, "post-deploy-accuracy").container
     found = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in container["env"] if "valueFrom" in e}
     assert found == {
@@ -56,23 +48,19 @@ def test_the_monitor_has_a_name_and_a_password_for_mlflow(rendered):
     }
 
 
-def test_no_component_is_in_an_overlay_unasked():
-    names = {thing["name"] for kind in ("volumes", "env") for thing in _all(manifests.render(manifests.MINIKUBE), kind)}
-    assert names and not names & {"api-keys", "api-key", "MLFLOW_TRACKING_PASSWORD"}
+def test_secrets_are_in_no_overlay_and_in_the_documentation(rendered, minikube):
+    def used(objects):
+        return {
+            (workload.namespace, name)
+            for workload in manifests.workloads(objects)
+            for name in [
+                *manifests.values(workload.spec, "secretName"),
+                *(reference["name"] for reference in manifests.values(workload.spec, "secretKeyRef")),
+            ]
+        }
 
-
-def _all(objects, key):
-    return [item for found in manifests.values(objects, key) for item in found]
-
-
-@pytest.mark.parametrize("name", COMPONENTS)
-def test_what_must_be_made_by_hand_is_told(name):
+    added = used(rendered) - used(minikube)
+    assert len(added) == 3
     text = (ROOT / "docs" / "security.md").read_text()
-    assert f"components/{name}" in text
-    used = set(
-        re.findall(
-            r"^#   (\w+) +([\w-]+) ", (manifests.ROOT / "components" / name / "kustomization.yaml").read_text(), re.M
-        )
-    )
-    told = set(re.findall(r"kubectl create secret generic -n (\w+) ([\w-]+)", text))
-    assert used and used <= told
+    assert added <= set(re.findall(r"kubectl create secret generic -n (\w+) ([\w-]+)", text))
+    assert all(f"components/{component.name}" in text for component in COMPONENTS)

@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 
 from tests.kustomize import manifests
-from tests.services.inference.serving import service
+from tests.services.inference.serving import service as serving
 
 UPLOADS = 24  # at the same time, more than MAX_IN_FLIGHT
 WORST = 4  # the others are only large, which is enough while they wait for the CPU
@@ -40,13 +40,12 @@ def one_cpu():
 
 
 @pytest.mark.usefixtures("one_cpu")
-def test_worst_uploads_in_all_places_stay_below_the_memory_limit(minikube, tmp_path):
-    workload = manifests.workload(minikube, "mlops-service")
-    bounds = {key: value for key, value in workload.env.items() if key.startswith(("MAX_", "WORKERS", "THREADS"))}
-    pixels, size = int(bounds["MAX_PIXELS"]), int(bounds["MAX_UPLOAD_BYTES"])
+def test_worst_uploads_in_all_places_stay_below_the_memory_limit(service, tmp_path):
+    env = service.env_in(tmp_path)
+    pixels, size = int(env["MAX_PIXELS"]), int(env["MAX_UPLOAD_BYTES"])
     uploads = [upload(int(pixels**0.5), size)] * WORST + [upload(64, size)] * (UPLOADS - WORST)
-    with service(tmp_path, **bounds) as running, ThreadPoolExecutor(UPLOADS) as pool:
-        running.wait_for_workers(int(bounds["WORKERS"]))
+    with serving(tmp_path, **env) as running, ThreadPoolExecutor(UPLOADS) as pool:
+        running.wait_for_workers(int(env["WORKERS"]))
         pids = [running.process.pid, *running.workers()]
         idle = peak_memory(pids)
 
@@ -57,8 +56,8 @@ def test_worst_uploads_in_all_places_stay_below_the_memory_limit(minikube, tmp_p
         peak = peak_memory(pids)
     assert 200 in statuses and statuses <= {200, 503}
     assert peak - idle > 5 * pixels, "another format is the worst now"
-    in_memory = [each["emptyDir"] for each in workload.spec["volumes"] if each.get("emptyDir", {}).get("medium")]
+    in_memory = [volume for volume in manifests.values(service.spec, "emptyDir") if volume.get("medium") == "Memory"]
     files = sum(manifests.amount(volume["sizeLimit"]) for volume in in_memory)
-    resources = workload.container["resources"]
+    resources = service.container["resources"]
     assert files > 0 and peak + files < manifests.amount(resources["limits"]["memory"])
     assert idle < manifests.amount(resources["requests"]["memory"])
