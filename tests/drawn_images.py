@@ -1,4 +1,4 @@
-"""Pictures drawn for tests: every accepted kind, and every hostile sort."""
+"""Images drawn for tests: every accepted format, and hostile files."""
 
 import io
 import struct
@@ -15,19 +15,19 @@ ORIENTATION = 0x0112
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The bytes of an image file."""
+    """Encode an image as a file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def plain(colour: tuple[int, int, int] = RED, kind: str = "JPEG", size: tuple[int, int] = (SIDE, SIDE)) -> bytes:
-    """A picture of one colour."""
+    """Draw an image of one colour."""
     return encode(Image.new("RGB", size, colour), kind)
 
 
 def corners(mode: str = "RGB") -> Image.Image:
-    """Red, green over blue, white: it shows which way up it is."""
+    """Draw red and green over blue and white, so that the orientation shows."""
     image = Image.new("RGB", (SIDE, SIDE))
     half = SIDE // 2
     for colour, place in ((RED, (0, 0)), (GREEN, (half, 0)), (BLUE, (0, half)), (WHITE, (half, half))):
@@ -36,13 +36,13 @@ def corners(mode: str = "RGB") -> Image.Image:
 
 
 def noise(kind: str = "JPEG", size: tuple[int, int] = (120, 90), seed: int = 0) -> bytes:
-    """A picture that does not compress well, so that each cut falls into its data."""
+    """Draw an image that compresses badly, so that any cut falls into its data."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
     return encode(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {}))
 
 
 def oriented(orientation: int) -> bytes:
-    """``corners``, stored turned or mirrored so that its EXIF orientation puts it right."""
+    """Store ``corners`` rotated or mirrored, with the EXIF orientation that undoes it."""
     undo = {
         2: [Image.Transpose.FLIP_LEFT_RIGHT],
         3: [Image.Transpose.ROTATE_180],
@@ -61,23 +61,23 @@ def oriented(orientation: int) -> bytes:
 
 
 def animated(kind: str = "GIF") -> bytes:
-    """Two frames, the first red, the second blue."""
+    """Draw a red frame and a blue one."""
     second = Image.new("RGB", (SIDE, SIDE), BLUE)
     return encode(Image.new("RGB", (SIDE, SIDE), RED), kind, save_all=True, append_images=[second], duration=100)
 
 
 def transparent(kind: str = "PNG") -> bytes:
-    """Wholly transparent red, which shows as white."""
+    """Draw transparent red, which appears white."""
     return encode(Image.new("RGBA", (SIDE, SIDE), (*RED, 0)), kind, **({"lossless": True} if kind == "WEBP" else {}))
 
 
 def grey_16_bit() -> bytes:
-    """A grey of half brightness in 16 bits."""
+    """Draw grey of half brightness in 16 bits."""
     return encode(Image.fromarray(np.full((SIDE, SIDE), 32768, np.uint16)))
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has next to no data: what a decompression bomb looks like at first."""
+    """Write a PNG with a size and almost no data, like the start of a decompression bomb."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -89,7 +89,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def broken_exif() -> bytes:
-    """A good JPEG whose EXIF block is nonsense."""
+    """Draw a valid JPEG with an invalid EXIF block."""
     return encode(corners(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xee" * 40, quality=95)
 
 
@@ -111,7 +111,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "one pixel": lambda: plain(RED, "PNG", (1, 1)),
     "one pixel high": lambda: plain(RED, "PNG", (4000, 1)),
 }
-"""Accepted kinds by name; each is red."""
+"""Accepted formats by name; each image is red."""
 
 NOT_PICTURES: dict[str, Callable[[], bytes]] = {
     "text": lambda: b"I am a cat, trust me.",
@@ -124,7 +124,7 @@ NOT_PICTURES: dict[str, Callable[[], bytes]] = {
     "ppm": lambda: plain(RED, "PPM"),
     "eps": lambda: plain(RED, "EPS"),
 }
-"""Not pictures, or of kinds that are not accepted."""
+"""Other files, and formats that are not accepted."""
 
 BROKEN: dict[str, Callable[[], bytes]] = {
     "jpeg cut in half": lambda: (data := noise("JPEG"))[: len(data) // 2],
@@ -138,4 +138,4 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "png without data": lambda: png_header(100, 100),
     "png zero wide": lambda: png_header(0, 100),
 }
-"""Accepted kinds that cannot be decoded, or not safely."""
+"""Files in accepted formats that cannot be decoded, or not safely."""

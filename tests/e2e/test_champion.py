@@ -1,4 +1,4 @@
-"""The shipped model, served as it is shipped."""
+"""The shipped model, served as shipped."""
 
 import zipfile
 from collections.abc import Iterator
@@ -20,20 +20,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield champion
 
 
-def test_it_is_ready_under_the_name_of_its_manifest(running: Service) -> None:
+def test_champion_is_ready_under_its_manifests_name_and_measured_on_photos(running: Service) -> None:
     manifest = load(CHAMPION).manifest
     model = running.get("/ready").json()["model"]
     assert model == {"name": manifest.name, "version": manifest.version, "classes": manifest.classes}
-
-
-def test_it_is_measured_on_photos(running: Service) -> None:
-    manifest = load(CHAMPION).manifest
     assert not manifest.dataset.synthetic
     assert manifest.metrics is not None and manifest.metrics.pictures >= 1000
     assert f"{manifest.metrics.accuracy:.2%}" in (CHAMPION / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_it_knows_full_size_photos_nobody_trained_on(running: Service, photo_archives: Path | None) -> None:
+def test_champion_is_as_accurate_on_full_size_photos(running: Service, photo_archives: Path | None) -> None:
     manifest = load(CHAMPION).manifest
     assert manifest.metrics is not None
     photos = [("cat", (ROOT / "docs" / "cat.jpg").read_bytes())]
@@ -44,6 +40,6 @@ def test_it_knows_full_size_photos_nobody_trained_on(running: Service, photo_arc
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda photo: running.predict(photo[1]).json()["label"], photos))
     right = sum(answer == label for answer, (label, _) in zip(answers, photos, strict=True))
-    # Three standard errors below what the manifest promises: chance, not a broken decoder, explains the rest.
+    # Three standard errors below the manifest's accuracy are chance.
     promised = manifest.metrics.accuracy
     assert right / len(photos) > promised - 3 * (promised * (1 - promised) / len(photos)) ** 0.5

@@ -1,6 +1,6 @@
-"""What people see when they look: two real pods' worth of the service, the monitor, a Pushgateway and Prometheus.
+"""Two real services, the monitor, a Pushgateway and Prometheus: the dashboards and alerts that result.
 
-Prometheus runs the repository's own configuration and rules, with addresses for its service discovery.
+Prometheus runs the repository's own configuration and rules, with static targets instead of service discovery.
 """
 
 import json
@@ -14,11 +14,10 @@ import pytest
 import requests
 
 from services.inference.telemetry import LATENCY
-from tests import bundles, monitor, prometheus, servers
-from tests import drawn_images as pictures
+from tests import bundles, drawn_images, monitor, prometheus, servers
 from tests.drawn_images import BLUE, GREEN, RED, WHITE
 from tests.kustomize import dashboards
-from tests.kustomize.prometheus_config import endpoint, names, questions, rules, static
+from tests.kustomize.prometheus_config import endpoint, names, queries, rules, static
 from tests.prometheus import values, wait_until
 from tests.services.inference.serving import service
 
@@ -28,14 +27,14 @@ REFERENCE = {
     "confidence_shares": [0.1, 0.2, 0.7],
 }
 METRICS = bundles.manifest_for(b"", bundles.CLASSES, bundles.SIZE)["metrics"] | {"accuracy": 0.9}
-# To one pod: 6 + 1 that are answered, 415, 500, and the monitor's 5; to the other 200, 400 and 503.
+# To the first service: 6 + 1 that are answered, 415, 500, and the monitor's 5; to the second: 200, 400 and 503.
 REQUESTS = 17
-QUESTIONS = [
+QUERIES = [
     pytest.param(panel, target, id=f"{uid}-{panel['title']}-{target['refId']}")
-    for uid in ("service", "model")
+    for uid in dashboards.UIDS
     for panel, target in dashboards.targets(dashboards.load(uid))
 ]
-# A share of no pictures and the latency of no request are no numbers; nor is a result before the first check.
+# Ratios of nothing, latencies of no request, and results before the first check have no value.
 EMPTY_AT_REST = {
     "Latency p95",
     "Latency of /predict",
@@ -56,14 +55,19 @@ EMPTY_AT_REST = {
 
 @dataclass
 class Monitoring:
-    """A Prometheus that watched the service, and two moments, in seconds since 1970: before and after all requests."""
+    """A Prometheus that watched the service, and two times, in seconds since 1970: before and after all requests."""
 
     address: str
     at_rest: float
     at_work: float
 
-    def ask(self, expression, at=None):
-        return values(self.address, dashboards.asked(expression), at or self.at_work)
+    def query(self, expression, at=None):
+        return values(self.address, dashboards.interpolate(expression), at or self.at_work)
+
+    def panel(self, uid, title):
+        """Return the values of a panel, by its queries' letters."""
+        (panel,) = (panel for panel in dashboards.load(uid)["panels"] if panel["title"] == title)
+        return {target["refId"]: self.query(target["expr"]) for target in panel["targets"]}
 
 
 @pytest.fixture(scope="module")
@@ -88,49 +92,49 @@ def monitoring(tmp_path_factory):
         with prometheus.prometheus(folder, static(folder, targets), port) as address:
             wait_until(address, "count(count_over_time(up[1m]) >= 5) == 4")
             at_rest = time.time()
-            work(first, second)
+            send_requests(first, second)
             check(folder, first, gateway)
             wait_until(address, f'sum(request_count_total{{endpoint="/predict"}}) >= {REQUESTS}')
             wait_until(address, "post_deploy_pictures == 5 and on () cluster:post_deploy_accuracy:floor")
             yield Monitoring(address, at_rest, time.time())
 
 
-def work(first, second):
-    """Nine pictures that are classified, three requests that cannot be, and one for which there is no place."""
+def send_requests(first, second):
+    """Send nine images that are classified, three bad requests, and one while the second service is full."""
     for colour in (RED, RED, RED, GREEN, GREEN, BLUE):
-        assert first.predict(pictures.plain(colour)).status_code == 200
-    assert first.predict(pictures.plain(RED), pictures.plain(BLUE)).status_code == 200
-    assert first.send(b"not a picture").status_code == 415
-    assert first.predict(pictures.plain(WHITE)).status_code == 500
+        assert first.predict(drawn_images.plain(colour)).status_code == 200
+    assert first.predict(drawn_images.plain(RED), drawn_images.plain(BLUE)).status_code == 200
+    assert first.send(b"not an image").status_code == 415
+    assert first.predict(drawn_images.plain(WHITE)).status_code == 500
     assert first.get("/made/up").status_code == 404
-    assert second.predict(pictures.plain(GREEN)).status_code == 200
+    assert second.predict(drawn_images.plain(GREEN)).status_code == 200
     with socket.create_connection(("127.0.0.1", second.port)) as slow:
         head = "POST /predict HTTP/1.1\r\nHost: pod\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
         slow.sendall(head.encode() + b"\xff\xd8")
         while second.metric("predictions_in_flight") != 1:
             time.sleep(0.05)
-        assert second.predict(pictures.plain(RED)).status_code == 503
+        assert second.predict(drawn_images.plain(RED)).status_code == 503
 
 
 def check(folder, pod, gateway):
-    """Run the post-deploy job on five labelled pictures, one of which has the wrong label."""
+    """Run the post-deploy job on five labelled images, one of which has the wrong label."""
     labelled = folder / "labelled"
     labelled.mkdir()
     for name, colour in {"red__1": RED, "red__2": RED, "green__1": GREEN, "blue__1": BLUE, "blue__2": RED}.items():
-        (labelled / f"{name}.jpg").write_bytes(pictures.plain(colour))
-    settings = {
-        "PREDICT_URL": pod.address,
-        "PUSHGATEWAY_URL": gateway,
-        "LABELLED_IMAGES": str(labelled),
-        "SPOOL_DIR": str(folder / "spool"),
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{servers.free_port()}",
-    }
-    done = monitor.run(**settings)
+        (labelled / f"{name}.jpg").write_bytes(drawn_images.plain(colour))
+    done = monitor.run(
+        PREDICT_URL=pod.address,
+        PUSHGATEWAY_URL=gateway,
+        PUSHGATEWAY_TIMEOUT=60,
+        LABELLED_IMAGES=labelled,
+        SPOOL_DIR=folder / "spool",
+        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{servers.free_port()}",
+    )
     assert done.returncode == 0, done.stderr
     assert not [note for note in json.loads(done.stdout)["delivery"] if "Pushgateway" in note]
 
 
-def test_all_targets_are_up_and_have_the_labels_of_their_pods(monitoring):
+def test_targets_are_up_and_labelled_with_their_pods(monitoring):
     up = prometheus.query(monitoring.address, "up")
     assert sorted((one["metric"]["job"], one["metric"].get("pod"), one["value"][1]) for one in up) == [
         ("mlops-service", "first", "1"),
@@ -140,23 +144,17 @@ def test_all_targets_are_up_and_have_the_labels_of_their_pods(monitoring):
     ]
 
 
-@pytest.mark.parametrize(("panel", "target"), QUESTIONS)
-def test_every_panel_has_data_at_work_and_no_nonsense_at_rest(monitoring, panel, target):
-    answer = monitoring.ask(target["expr"])
+@pytest.mark.parametrize(("panel", "target"), QUERIES)
+def test_panel_has_finite_values_at_work_and_at_rest(monitoring, panel, target):
+    answer = monitoring.query(target["expr"])
     assert answer and all(math.isfinite(value) for value in answer.values()), f"{target['expr']}\n{answer}"
-    answer = monitoring.ask(target["expr"], monitoring.at_rest)
+    answer = monitoring.query(target["expr"], monitoring.at_rest)
     assert all(math.isfinite(value) for value in answer.values()), f"{target['expr']}\n{answer}"
     assert answer or panel["title"] in EMPTY_AT_REST, target["expr"]
 
 
-def ask_panel(monitoring, uid, title):
-    """All that a panel shows, by its questions' letters."""
-    (panel,) = (panel for panel in dashboards.load(uid)["panels"] if panel["title"] == title)
-    return {target["refId"]: monitoring.ask(target["expr"]) for target in panel["targets"]}
-
-
-def test_the_service_dashboard_tells_what_happened(monitoring):
-    show = partial(ask_panel, monitoring, "service")
+def test_service_dashboard_shows_the_requests(monitoring):
+    show = partial(monitoring.panel, "service")
     assert show("Ready pods") == {"A": {(): 2}, "B": {(): 2}}
     assert show("Model")["A"] == {("colours", "9"): 2}
     assert show("Error ratio of /predict")["A"][()] > 0 < show("Requests refused for want of a place")["A"][()]
@@ -167,19 +165,19 @@ def test_the_service_dashboard_tells_what_happened(monitoring):
     assert show("Predictions in flight")["A"] == {("first",): 0, ("second",): 0}
     buckets = show("Latency of /predict, distribution")["A"]
     assert buckets.keys() == {(str(float(limit)),) for limit in LATENCY} | {("+Inf",)}
-    # A rate reaches beyond the first and the last sample, as far as each bucket's own counter lets it.
+    # A rate is extrapolated beyond the first and last sample, differently for each bucket's counter.
     assert min(buckets.values()) >= 0 < buckets[("+Inf",)] == pytest.approx(max(buckets.values()), rel=0.5)
 
 
-def test_the_request_counter_adds_up_over_pods_and_workers(monitoring):
-    by_endpoint = monitoring.ask("sum by (endpoint) (request_count_total)")
+def test_request_counter_adds_up_over_pods_and_workers(monitoring):
+    by_endpoint = monitoring.query("sum by (endpoint) (request_count_total)")
     assert by_endpoint[("/predict",)] == REQUESTS
     assert by_endpoint[("other",)] == 1
-    assert monitoring.ask("sum(request_count_total)")[()] >= sum(by_endpoint.values())
+    assert monitoring.query("sum(request_count_total)")[()] >= sum(by_endpoint.values())
 
 
-def test_the_model_dashboard_tells_what_happened(monitoring):
-    show = partial(ask_panel, monitoring, "model")
+def test_model_dashboard_shows_the_check(monitoring):
+    show = partial(monitoring.panel, "model")
     assert show("Accuracy before deployment")["A"] == {(): 0.9}
     assert show("Accuracy now")["A"] == {(): 0.8}
     assert show("Pictures in the last check") == {"A": {(): 5}, "B": {(): 0}}
@@ -191,8 +189,8 @@ def test_the_model_dashboard_tells_what_happened(monitoring):
     assert show("Latency after deployment")["A"].keys() == {("0.5",), ("0.95",)}
 
 
-def test_live_shares_can_be_laid_beside_the_references(monitoring):
-    show = partial(ask_panel, monitoring, "model")
+def test_model_dashboard_compares_live_shares_with_the_reference(monitoring):
+    show = partial(monitoring.panel, "model")
     classes = show("Share of the classes, live and before deployment")
     assert classes["B"] == {("red",): 0.5, ("green",): 0.25, ("blue",): 0.25}
     assert classes["A"].keys() == classes["B"].keys()
@@ -207,26 +205,24 @@ def test_live_shares_can_be_laid_beside_the_references(monitoring):
     assert confidence["A"][("1.0",)] == pytest.approx(1)
     assert confidence["A"][("0.6",)] == 0
     distance = show("Distance from the held-out pictures")
-    # Of the confidences: at 0.9 the reference has 0.3, the colours none.
+    # Of the confidences: at 0.9 the reference has 0.3, the live distribution 0.
     assert distance["A"][()] < 0.1 and distance["B"][()] == pytest.approx(0.3)
 
 
-def test_every_rule_parses_and_is_evaluated_without_error(monitoring):
+def test_rules_are_evaluated_without_error(monitoring):
     deadline = time.monotonic() + 30
     while True:
         groups = requests.get(f"{monitoring.address}/api/v1/rules", timeout=10).json()["data"]["groups"]
-        rules = [rule for group in groups for rule in group["rules"]]
-        if all(rule["health"] != "unknown" for rule in rules):
+        found = [rule for group in groups for rule in group["rules"]]
+        if all(rule["health"] != "unknown" for rule in found):
             break
         assert time.monotonic() < deadline, "the rules are not evaluated"
         time.sleep(0.2)
-    assert {rule["type"] for rule in rules} == {"alerting", "recording"}
-    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
-    for rule in rules:
-        prometheus.query(monitoring.address, rule["query"])
+    assert len(found) == len(rules())
+    assert [(rule["name"], rule.get("lastError")) for rule in found if rule["health"] != "ok"] == []
 
 
-def test_rules_and_runbooks_ask_for_nothing_that_nobody_exposes_or_records(monitoring):
-    asked = set().union(*(names(expression) for expression in [*(rule["expr"] for rule in rules()), *questions()]))
-    there = requests.get(f"{monitoring.address}/api/v1/label/__name__/values", timeout=10).json()["data"]
-    assert asked - set(there) == set()
+def test_metrics_of_rules_and_runbooks_exist(monitoring):
+    used = set().union(*(names(expression) for expression in [*(rule["expr"] for rule in rules()), *queries()]))
+    existing = requests.get(f"{monitoring.address}/api/v1/label/__name__/values", timeout=10).json()["data"]
+    assert used <= set(existing)
