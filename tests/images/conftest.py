@@ -1,4 +1,4 @@
-"""Both images, really built: once, for all tests of this folder."""
+"""Both images, built once for all tests of this folder."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from tests.images import engine
 
 
 def pytest_collection_modifyitems(items):
-    """Only `make test-images` runs what is in this folder."""
+    """Only `make test-images` runs the tests of this folder."""
     for item in items:
         if "tests/images" in item.path.as_posix():
             item.add_marker(pytest.mark.images)
@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
     missing = [name for name in ("podman", "buildah", "debootstrap", "runc") if not shutil.which(name)]
-    assert os.geteuid() == 0 and not missing, f"make test-images needs root, and of Debian's packages {missing}"
+    assert os.geteuid() == 0 and not missing, f"make test-images needs root, and Debian's packages {missing}"
     return engine.context(tmp_path_factory.mktemp("checkout"))
 
 

@@ -1,4 +1,4 @@
-"""podman and buildah for tests: images built from a copy of the tree, containers that end with their block."""
+"""podman and buildah for tests: build images from a copy of the tree, run containers until a block ends."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,27 @@ from typing import Any
 from tests.servers import ROOT, environment
 
 REGISTRY = "localhost/mlops-tests"
-BASE = "localhost/python-stand-in:3.11-slim"
 ENVIRONMENT = {"CONTAINERS_CONF": str(Path(__file__).with_name("containers.conf"))}
-# What Kubernetes' `restricted` asks for, and a root file system that nobody writes to.
+# Kubernetes' `restricted`, and a read-only root.
 HARDENED = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"),
     *("--tmpfs=/tmp", "--tmpfs=/metrics", "--env=PROMETHEUS_MULTIPROC_DIR=/metrics"),
 )
+# Send a request from inside a container, with the body from stdin.
+REQUEST = """
+import sys, urllib.error, urllib.request
+body = sys.stdin.buffer.read() or None
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "image/jpeg"})
+try:
+    response = urllib.request.urlopen(request, timeout=30)
+except urllib.error.HTTPError as error:
+    response = error
+sys.stdout.buffer.write(b"%d\\n" % response.status + response.read())
+"""
 
 
 def podman(*arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run podman; fail with what it said if it does and ``check`` is true."""
+    """Run podman; with ``check``, a failure raises its error message."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run(["podman", *arguments], env=os.environ | ENVIRONMENT, **pipes | options)
     assert not check or done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr.decode()}"
@@ -32,7 +43,7 @@ def podman(*arguments: str, check: bool = True, **options: Any) -> subprocess.Co
 
 
 def inspect(name: str) -> dict[str, Any]:
-    """All that podman knows of an image or a container."""
+    """Return podman's description of an image or a container."""
     (found,) = json.loads(podman("inspect", name).stdout)
     return found  # type: ignore[no-any-return]
 
@@ -45,15 +56,15 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes that it adds to its base, uncompressed."""
-        return int(inspect(self.name)["Size"]) - int(inspect(BASE)["Size"])
+        """Bytes without compression, less the base's one layer."""
+        return sum(layer["size"] for layer in json.loads(podman("history", "--format=json", self.name).stdout)[:-1])
 
     @property
     def layers(self) -> list[str]:
         return list(inspect(self.name)["RootFS"]["Layers"])
 
-    def look(self, script: str) -> str:
-        """What a script prints that this machine runs in the image's root folder: inside is no shell."""
+    def inspect_files(self, script: str) -> str:
+        """Run a shell script of this machine in the image's root folder, and return its output."""
         root = podman("image", "mount", self.name).stdout.decode().strip()
         try:
             return subprocess.run(["sh", "-ec", script], cwd=root, check=True, capture_output=True, text=True).stdout
@@ -61,7 +72,7 @@ class Image:
             podman("image", "unmount", self.name)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[bytes]:
-        """Run a command as root in a container of its own."""
+        """Run a command as root in a new container."""
         return podman("run", "--rm", "--user=0", "--network=none", self.name, *command, check=False)
 
 
@@ -76,7 +87,20 @@ class Container:
         return podman("exec", "--interactive", self.name, *command, check=check, **options)
 
     def logs(self) -> str:
+        """Return stdout and stderr."""
         return podman("logs", self.name, stderr=subprocess.STDOUT).stdout.decode()
+
+    def request(self, path: str, body: bytes = b"", port: int = 8000, check: bool = True) -> tuple[int, bytes]:
+        """Send a request to the service from inside; return its status and body, or 0 if it does not listen."""
+        address = f"http://127.0.0.1:{port}{path}"
+        status, _, answer = self.run("python", "-c", REQUEST, address, input=body, check=check).stdout.partition(b"\n")
+        return int(status or 0), answer
+
+    def wait_until_ready(self, port: int = 8000, seconds: float = 60) -> None:
+        """Wait until the service has a model."""
+        deadline = time.monotonic() + seconds
+        while self.request("/ready", port=port, check=False)[0] != 200:
+            assert time.monotonic() < deadline, self.logs()
 
 
 @contextlib.contextmanager
@@ -90,8 +114,17 @@ def container(image: Image, *options: str, command: tuple[str, ...] = ()) -> Ite
 
 
 def context(folder: Path) -> Path:
-    """A checkout with today's files, all readable by their owner only, and with what must not get into an image."""
-    parts = ("Dockerfile", ".dockerignore", "docs", "models", "scripts", "services", "tests/services/inference")
+    """Create a checkout that is readable by its owner only, and has files that must not get into an image."""
+    parts = (
+        "Dockerfile",
+        ".dockerignore",
+        "bundle",
+        "docs",
+        "models",
+        "scripts",
+        "services",
+        "tests/services/inference",
+    )
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *parts],
         cwd=ROOT,
@@ -105,9 +138,8 @@ def context(folder: Path) -> Path:
             shutil.copyfile(ROOT / name, target)
             target.chmod(0o700 if os.access(ROOT / name, os.X_OK) else 0o600)
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-C", str(folder))
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message=copy"], check=True)
+    for command in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=copy")):
+        subprocess.run([*git, *command], check=True)
     for name in ("data/cat.jpg", "services/.env", "services/inference/__pycache__/old.pyc", "models/other/model.onnx"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("must stay out")
@@ -115,7 +147,7 @@ def context(folder: Path) -> Path:
 
 
 def build(folder: Path, tag: str, options: str = "") -> dict[str, Image]:
-    """Build both images from a checkout without a registry, as its script does."""
+    """Build both images from a checkout with its script for builds without a registry."""
     done = subprocess.run(
         [folder / "scripts" / "images_without_registry", tag],
         env=environment() | ENVIRONMENT | {"REGISTRY": REGISTRY, "PYTHON": sys.executable, "OPTIONS": options},
