@@ -13,6 +13,7 @@ import pytest
 from tests import servers
 
 
+@pytest.mark.timeout(900)
 def test_demo_accuracy_is_the_evaluated_one_and_nothing_is_left(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "scripts.demo"],
@@ -26,7 +27,7 @@ def test_demo_accuracy_is_the_evaluated_one_and_nothing_is_left(tmp_path: Path) 
     )
     try:
         # Before pytest's own timeout, which would leave the demo's servers running.
-        printed, _ = demo.communicate(timeout=280)
+        printed, _ = demo.communicate(timeout=840)
     except subprocess.TimeoutExpired:
         demo.terminate()
         pytest.fail(f"The demo did not end:\n{demo.communicate(timeout=15)[0]}")
