@@ -1,1 +1,1 @@
-"""Everything on this machine with one command; ``python -m scripts.up``, standard library only."""
+"""Run the service, MLflow, the monitor and Prometheus on this machine."""

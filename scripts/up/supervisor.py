@@ -1,127 +1,107 @@
-"""Starts processes, waits until they answer, keeps them running, and ends them."""
+"""Start programs, wait until they answer, restart them and end them."""
 
+import asyncio
 import contextlib
+import os
 import signal
+import socket
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from scripts.up.ports import answers
-from scripts.up.process import Process
-from scripts.up.services import Service
-from scripts.up.signals import Signals
+import requests
+
+from scripts.up.programs import Program
+from scripts.up.settings import LOCALHOST
 
 TICK = 0.1
 START_LIMIT = 180
 STOP_LIMIT = 10
-REPORT_EVERY = 5
-# One that ends sooner than this after its start will end again: a setting or a file is wrong.
-SHORT_LIFE = 10
+SHORT_LIFE = 10  # a server that ends sooner would end again: a setting or a file is wrong
 
 
 class FailedError(Exception):
-    """A process cannot be kept running; the message shows the end of its log."""
+    """A program cannot run; the message says why."""
 
 
 def say(text: str) -> None:
-    """Print, also when the terminal is gone already."""
+    """Print, even if the terminal is closed."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
-def unusable(error: OSError) -> str:
-    """A sentence for a file or folder of the state that cannot be made or written."""
-    what = error.filename or "The state folder"
-    return f"{what} cannot be used ({error.strerror}): set STATE_DIR to a folder that you may write to."
+def get(url: str) -> requests.Response | None:
+    """Request a page; None if nothing answers."""
+    try:
+        return requests.get(url, timeout=2)
+    except requests.RequestException:
+        return None
 
 
-class Supervisor:
-    """The processes of one run of the launcher; as a context it ends them."""
+def tail(log: Path) -> str:
+    """Return the last lines of a log, indented."""
+    return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
 
-    def __init__(self, logs: Path, signals: Signals) -> None:
-        """Start nothing yet.
 
-        Args:
-            logs: Folder for one log per process.
-            signals: Looked at while waiting.
-        """
-        self._logs = logs
-        self._signals = signals
-        self.processes: dict[str, Process] = {}
-        self._up: set[str] = set()
+def on_signals(act: Callable[[int], object]) -> None:
+    """Act on the signals that ask to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            asyncio.get_running_loop().add_signal_handler(number, act, number)
 
-    def __enter__(self) -> "Supervisor":
-        """Nothing to prepare."""
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """End everything, whatever happened."""
-        self.stop()
+def require_free_ports(servers: list[Program]) -> None:
+    """Raise a FailedError that names a port which is taken, and its setting."""
+    ports = [server.port for server in servers]
+    for server in servers:
+        with socket.socket() as probe:
+            # Connect, not bind: macOS lets one bind to 127.0.0.1 a port that AirPlay has on all addresses.
+            if ports.count(server.port) > 1 or probe.connect_ex((LOCALHOST, server.port)) == 0:
+                raise FailedError(
+                    f"Port {server.port}, which {server.name} needs, is taken. Stop the program that listens there "
+                    f"(another make up?), or choose another port: {server.port_setting}={max(ports) + 1}."
+                )
 
-    def start(self, service: Service) -> None:
-        """Start a process, or start it again."""
-        again = service.name in self.processes
-        self.processes[service.name] = Process(service, self._logs, append=again)
 
-    def wait_until_up(self) -> bool:
-        """Wait for all that have an address and did not answer yet; False if a signal came first.
+@contextlib.asynccontextmanager
+async def running(program: Program, log: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program, with its output in a log or on the terminal, and end it with everything that it started."""
+    env = os.environ | {"PYTHONUNBUFFERED": "1"} | program.environment
+    with log.open("ab") if log else contextlib.nullcontext() as out:
+        # In a session of its own, which Ctrl-C in the terminal does not reach.
+        program.process = process = await asyncio.create_subprocess_exec(
+            *program.command, stdout=out, stderr=out, cwd=program.folder, env=env, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(TimeoutError, ProcessLookupError):
+            process.terminate()
+            await asyncio.wait_for(process.wait(), STOP_LIMIT)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: a group of zombies
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
-        Raises:
-            FailedError: One ended, or does not answer for too long.
-        """
-        begin = reported = time.monotonic()
-        awaited = {name for name, process in self.processes.items() if process.service.health} - self._up
-        while awaited:
-            if self._signals.received:
-                return False
-            for name in sorted(awaited):
-                process = self.processes[name]
-                if process.exit_code() is not None:
-                    raise FailedError(self._obituary(process, "ended before it answered"))
-                if answers(process.service):
-                    awaited.remove(name)
-                    self._up.add(name)
-                    say(f"  {name} is up after {process.age:.1f} s")
-            now = time.monotonic()
-            if awaited and now - begin > START_LIMIT:
-                late = self.processes[min(awaited)]
-                raise FailedError(self._obituary(late, f"does not answer after {START_LIMIT} s"))
-            if awaited and now - reported > REPORT_EVERY:
-                reported = now
-                say(f"  waiting for {', '.join(sorted(awaited))} …")
-            time.sleep(TICK)
-        return True
 
-    def revive(self) -> None:
-        """Start again what has ended.
+async def keep_running(server: Program, logs: Path) -> None:
+    """Run a server, and restart it when it ends.
 
-        Restarted, not all ended: who looks at a dashboard should not lose the rest to one process.
-
-        Raises:
-            FailedError: One ended right after its start.
-        """
-        for process in list(self.processes.values()):
-            if process.exit_code() is None:
-                continue
-            if process.age < SHORT_LIFE:
-                raise FailedError(self._obituary(process, f"ended {process.age:.0f} s after its start"))
-            say(f"{process.service.name} ended (exit code {process.exit_code()}) and is started again: {process.log}")
-            process.kill_group()
-            self.start(process.service)
-
-    def stop(self) -> None:
-        """Ask all to end, and end those that do not; another Ctrl-C makes it immediate."""
-        asked = len(self._signals.received)
+    Raises:
+        FailedError: It ended soon after its start, or does not answer.
+    """
+    log, begin = logs / f"{server.name}.log", time.monotonic()
+    log.write_bytes(b"")
+    while True:
+        async with running(server, log) as process:
+            while process.returncode is None and not await asyncio.to_thread(get, server.address + server.health):
+                if time.monotonic() - begin > START_LIMIT:
+                    raise FailedError(f"{server.name} does not answer after {START_LIMIT} s; see {log}:\n{tail(log)}")
+                await asyncio.sleep(TICK)
+            if process.returncode is None:
+                say(f"  {server.name:<10} is up after {time.monotonic() - begin:4.1f} s: {server.address}")
+                server.up.set()
+            code = await process.wait()
+        if not server.up.is_set() or time.monotonic() - begin < SHORT_LIFE:
+            raise FailedError(f"{server.name} ended soon after its start (exit code {code}); see {log}:\n{tail(log)}")
+        say(f"{server.name} ended (exit code {code}) and is started again: {log}")
         begin = time.monotonic()
-        for process in self.processes.values():
-            process.signal(signal.SIGTERM)
-        while any(process.exit_code() is None for process in self.processes.values()):
-            if time.monotonic() - begin > STOP_LIMIT or len(self._signals.received) > asked:
-                break
-            time.sleep(TICK)
-        for process in self.processes.values():
-            process.kill_group()
-
-    def _obituary(self, process: Process, what: str) -> str:
-        code = process.exit_code()
-        ending = "" if code is None else f" (exit code {code})"
-        return f"{process.service.name} {what}{ending}. The end of {process.log}:\n{process.tail()}"
