@@ -1,7 +1,9 @@
-"""Real servers for tests: started on free ports of 127.0.0.1, stopped by their process id."""
+"""Run real servers for tests, on free ports of 127.0.0.1."""
 
 import contextlib
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,22 +14,16 @@ from pathlib import Path
 
 import requests
 
-from services.inference import settings as inference
-from services.monitor import settings as monitor
-
 ROOT = Path(__file__).resolve().parent.parent
-
-
-# What a person may have set for their own servers, or a company for all that its machines ask.
-SETTINGS = {
-    *(name.upper() for name in inference.Settings.model_fields),
-    *(name.upper() for name in monitor.Settings.model_fields),
-    *("MONITOR_INTERVAL", "STATE_DIR", "PROMETHEUS_PORT", "PROMETHEUS_MULTIPROC_DIR", "GUNICORN_CMD_ARGS"),
-}
+GOLDEN = ROOT / "tests" / "contract" / "golden" / "settings.json"
+SETTINGS = {"GUNICORN_CMD_ARGS"} | {name for settings in json.loads(GOLDEN.read_text()).values() for name in settings}
+# Below the ports that the system takes for outgoing connections; each process begins elsewhere.
+PORTS = range(10_000, 32_000)
+_next_port = random.Random(os.getpid()).choice(PORTS)
 
 
 def environment() -> dict[str, str]:
-    """The environment without anything that would change what a server of a test does."""
+    """Return the environment without settings of the user and proxies of a company."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -40,24 +36,25 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, no two the same: the system may give one again when it is let go."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
+    """Return ports that no program listens on, and none of them twice."""
+    global _next_port
+    found: list[int] = []
+    while len(found) < count:
+        _next_port = PORTS.start + (_next_port + 1 - PORTS.start) % len(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", _next_port))
+            found.append(_next_port)
+    return found
 
 
-def wait_for(
-    url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60, verify: bool | str = True
-) -> None:
-    """Wait until ``url`` answers 200; fail with the server's own log if it ends or never does."""
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
+    """Wait until ``url`` answers 200; fail with the log of the server if it ends or never does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"ended with {process.returncode} before {url} answered:\n{log.read_text()}")
         with contextlib.suppress(requests.RequestException):
-            if requests.get(url, timeout=5, verify=verify).status_code == 200:
+            if requests.get(url, timeout=5).status_code == 200:
                 return
         time.sleep(0.1)
     raise AssertionError(f"{url} did not answer in {seconds} s:\n{log.read_text()}")
@@ -65,7 +62,7 @@ def wait_for(
 
 @contextlib.contextmanager
 def running(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command from the repository's root until the block ends; its whole process group is ended with it."""
+    """Run a command from the root of the repository until the block ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -89,7 +86,7 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
-    """Run a real MLflow server with a sqlite store in ``folder``; gives its address."""
+    """Run a real MLflow server with a sqlite store in ``folder``; yield its address."""
     port = port or free_port()
     address = f"http://127.0.0.1:{port}"
     command = [
@@ -97,7 +94,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
         *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"),
     ]
     log = folder / "mlflow-server.log"
-    # Nothing here uses its job workers, and they are half of its start.
+    # The job workers, which no test uses, double the time of the start.
     with running(command, log, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as process:
         wait_for(f"{address}/health", process, log)
         yield address

@@ -1,46 +1,27 @@
-"""Runs the launcher as a process, on free ports, with a state folder of its own."""
+"""Run ``python -m scripts.up`` on free ports, with a state folder of its own."""
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from tests import servers
 
-LAUNCHER = [sys.executable, "-m", "scripts.up"]
-
-
-def environment(folder: Path, **settings: object) -> dict[str, str]:
-    """Free ports and a state folder; ``settings`` replace and add."""
-    ports = dict(zip(("PORT", "MLFLOW_PORT", "PROMETHEUS_PORT"), map(str, servers.free_ports(3)), strict=True))
-    own = ports | {"STATE_DIR": str(folder / "state"), "MODEL_DIR": str(folder / "bundle"), "WORKERS": "1"}
-    return servers.environment() | own | {name: str(value) for name, value in settings.items()}
-
-
-@dataclass(frozen=True)
-class Child:
-    """A process below another one."""
-
-    pid: int
-    parent: int
-    command: str
-
 
 class Launched:
-    """A launcher that runs, what it has printed, and the processes that it has."""
+    """A launcher that runs, and its output."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.process = process
-        self._output = output
-        self._seen: set[int] = set()
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, env: dict[str, str]) -> None:
+        self.process, self.output, self.env = process, output, env
+        self.service, self.mlflow = (f"http://127.0.0.1:{env[name]}" for name in ("PORT", "MLFLOW_PORT"))
 
     @property
     def printed(self) -> str:
-        return self._output.read_text()
+        return self.output.read_text()
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
@@ -48,63 +29,31 @@ class Launched:
             ended = self.process.poll() is not None
             assert not ended or text in self.printed, f"ended before it printed {text!r}:\n{self.printed}"
             assert time.monotonic() < deadline, f"did not print {text!r}:\n{self.printed}"
-            self.children()
             time.sleep(0.1)
 
-    def wait(self, seconds: float = 60) -> int:
-        deadline = time.monotonic() + seconds
-        while (code := self.process.poll()) is None:
-            assert time.monotonic() < deadline, f"did not end:\n{self.printed}"
-            self.children()
-            time.sleep(0.1)
-        return code
+    def wait(self) -> int:
+        return self.process.wait(60)
 
-    def end(self, number: int = signal.SIGINT) -> int:
-        self.children()
+    def end(self, number: int) -> int:
         self.process.send_signal(number)
         return self.wait()
 
-    def children(self) -> list[Child]:
-        """All processes below it at present, those of its children too."""
-        below = {self.process.pid}
-        listed = _processes()
-        found = []
-        while more := [child for child in listed if child.parent in below and child.pid not in below]:
-            below |= {child.pid for child in more}
-            found += more
-        self._seen |= {child.pid for child in found}
-        return found
-
     def left(self) -> list[str]:
-        """Command lines of those that are still there, whoever their parent is now."""
-        return [child.command for child in _processes() if child.pid in self._seen]
-
-
-def _processes() -> list[Child]:
-    # Not /proc: macOS has none.
-    listing = ["ps", "-eo", "pid=,ppid=,stat=,args="]
-    lines = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
-    fields = [line.split(None, 3) for line in lines]
-    return [
-        Child(int(pid), int(parent), command) for pid, parent, state, command in fields if not state.startswith("Z")
-    ]
+        """Commands of processes that have inherited the settings."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("STATE_DIR") == self.env["STATE_DIR"]:
+                    found.append(" ".join(process.cmdline()))
+        return found
 
 
 @contextlib.contextmanager
-def launched(folder: Path, env: Mapping[str, str], *arguments: str) -> Iterator[Launched]:
+def launched(folder: Path, *arguments: str, **settings: object) -> Iterator[Launched]:
+    """Run the launcher until the block ends; ``settings`` replace and add environment variables."""
+    ports = dict(zip(("PORT", "MLFLOW_PORT", "PROMETHEUS_PORT"), servers.free_ports(3), strict=True))
+    own = {"STATE_DIR": folder / "state", "MODEL_DIR": folder / "bundle", "WORKERS": 1}
+    env = {name: str(value) for name, value in {**ports, **own, **settings}.items()}
     output = folder / "launcher.out"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*LAUNCHER, *arguments],
-            cwd=servers.ROOT,
-            env=env,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield Launched(process, output)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
+    with servers.running([sys.executable, "-m", "scripts.up", *arguments], output, env) as process:
+        yield Launched(process, output, env)
