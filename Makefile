@@ -6,77 +6,83 @@ BIN := $(VENV)/bin
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint lock audit clean
+.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets lock audit clean
 
-help: ## this list
+help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(VENV)/up.stamp ## the service, MLflow, the monitor and Prometheus on this machine; Ctrl-C ends them
+up: $(VENV)/up.stamp ## run the service, MLflow, the monitor and Prometheus on this machine; Ctrl-C ends them
 	@$(BIN)/python -m scripts.up
 
-mlflow: $(VENV)/up.stamp ## the MLflow server alone
+mlflow: $(VENV)/up.stamp ## run the MLflow server alone
 	@$(BIN)/python -m scripts.up --only mlflow
 
 train: need-data $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [ARGS='--epochs 5 …']
 	@$(BIN)/python -m scripts.up --only mlflow -- $(BIN)/python -m ml.train --data "$(DATA)" $(ARGS)
 
 need-data:
-	@test -n "$(DATA)" || { echo "Say where the pictures are: make train DATA=<folder with a sub-folder per class>"; exit 2; }
+	@test -n "$(DATA)" || { echo "Name the folder of images: make train DATA=<folder with a sub-folder per class>"; exit 2; }
 
 data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
 	@$(BIN)/python -m ml.data download $(ARGS)
 
-score: need-folder $(VENV)/up.stamp ## ask the model about all pictures of a folder: FOLDER=<folder> [OUT=scores.csv] [ARGS=…]
+score: need-folder $(VENV)/up.stamp ## predict all images of a folder: FOLDER=<folder> [OUT=scores.csv] [ARGS=…]
 	@$(BIN)/python -m ml.score "$(FOLDER)" --out "$(or $(OUT),scores.csv)" $(ARGS)
 
 need-folder:
-	@test -n "$(FOLDER)" || { echo "Say where the pictures are: make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
+	@test -n "$(FOLDER)" || { echo "Name the folder of images: make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
 
-demo: $(VENV)/full.stamp ## the whole loop on drawn pictures, in a temporary folder
+demo: $(VENV)/full.stamp ## run the whole loop on drawn images, in a temporary folder
 	@$(BIN)/python -m scripts.demo
 
 images: ## build both images: [TAG=local] [ENGINE=docker|podman|buildah]
 	@scripts/images "$(or $(TAG),local)"
 
-deploy: ## deploy an image tag to the cluster of kubectl, or roll back: TAG=<tag> [REGISTRY=ghcr.io/<owner>/<repo>]
-	@test -n "$(TAG)" || { echo "Say which image: make deploy TAG=<tag>"; exit 2; }
+deploy: ## deploy an image tag to the cluster of kubectl, or roll back to it: TAG=<tag> [REGISTRY=ghcr.io/<owner>/<repo>]
+	@test -n "$(TAG)" || { echo "Name the image tag: make deploy TAG=<tag>"; exit 2; }
 	@scripts/deploy "$(TAG)"
 
-minikube: ## everything in a local cluster, from nothing to the printed addresses
+minikube: ## create a local cluster, deploy everything to it and print the addresses
 	@scripts/minikube
 
-labelled-images: $(VENV)/up.stamp ## give the cluster's monitor labelled pictures: DIR=<folder> [N=20]
-	@test -n "$(DIR)" || { echo "Say where the pictures are: make labelled-images DIR=<folder with a sub-folder per class> N=20"; exit 2; }
+labelled-images: $(VENV)/up.stamp ## give labelled images to the monitor of the cluster: DIR=<folder> [N=20]
+	@test -n "$(DIR)" || { echo "Name the folder of images: make labelled-images DIR=<folder with a sub-folder per class> N=20"; exit 2; }
 	@manifest=$$($(BIN)/python -m scripts.labelled_images "$(DIR)" $(or $(N),20)) && \
 	  printf '%s\n' "$$manifest" | kubectl apply --server-side --force-conflicts -f -
 
-test: $(VENV)/full.stamp ## all tests, or some: ARGS='tests/services -k name'
+test: $(VENV)/full.stamp ## run the tests, or some of them: ARGS='tests/services -k name'
 	@scripts/test_tools
 	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
-test-faults: $(VENV)/full.stamp ## make go wrong what will go wrong one day, for some minutes; Linux
+test-faults: $(VENV)/full.stamp ## run the fault-injection tests (several minutes, Linux)
 	@scripts/test_tools
 	@$(BIN)/pytest -n 2 --dist loadfile -m faults tests/faults tests/fuzz $(ARGS)
 
-test-images: $(VENV)/full.stamp ## build the images without Docker or a registry, and test them; Debian, as root
+test-images: $(VENV)/full.stamp ## build and test the images without Docker or a registry (Debian, as root)
 	@scripts/test_tools images
 	@$(BIN)/pytest -m images tests/images $(ARGS)
 
-bench: $(VENV)/full.stamp ## compare the service with others, and how its cost grows: [DATA=<photos>] [ARGS=--quick]
+bench: $(VENV)/full.stamp ## compare the service with others and measure how its cost grows: [DATA=<photos>] [ARGS=--quick]
 	@$(BIN)/python -m benchmarks.compare $(if $(DATA),--photos "$(DATA)") $(ARGS)
 	@$(BIN)/python -m benchmarks.growth $(if $(DATA),--photos "$(DATA)") $(filter --quick,$(ARGS))
 
-lint: $(VENV)/full.stamp ## style, format and types; shell scripts and workflows
+lint: $(VENV)/full.stamp ## check style, types, imports, spelling, shell scripts and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@git ls-files >/dev/null # stop here where git fails: the next tools pass without files
+	@$(BIN)/codespell $$(git ls-files)
+	@$(MAKE) --no-print-directory find-secrets
 	@$(BIN)/shellcheck $$(grep -rIlE --exclude='*.py' '^(#!.*[/ ](ba)?sh$$|# shellcheck shell=)' .ci scripts tests)
 	@$(BIN)/zizmor --offline --quiet --pedantic --no-progress --strict-collection .github
-	@# Without the plugins for high entropy: hashes are no secrets. gitleaks, in CI, judges those by what stands around them.
-	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString \
-	  --disable-plugin Base64HighEntropyString --exclude-files 'requirements\.lock$$'
 
-lock: $(VENV)/full.stamp ## write down the versions and hashes of what goes into the images: [ARGS=--upgrade]
+# Without the entropy plugins, which report hashes; gitleaks, in CI, covers random secrets.
+find-secrets:
+	@$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString \
+	  --exclude-files 'requirements\.lock$$' $(or $(FILES),$$(git ls-files))
+
+lock: $(VENV)/full.stamp ## lock the versions and hashes of the packages in the images: [ARGS=--upgrade]
 	@for service in inference monitor; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: $(ARGS) \
 	    --custom-compile-command 'make lock' services/$$service/requirements.txt \
@@ -84,16 +90,16 @@ lock: $(VENV)/full.stamp ## write down the versions and hashes of what goes into
 	done
 	@$(BIN)/python -m scripts.licences
 
-audit: | $(BIN)/python ## look for known vulnerabilities of what goes into the images; asks pypi.org
+audit: | $(BIN)/python ## look up known vulnerabilities of the packages in the images, at pypi.org
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^pip-audit==' requirements.txt)"
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
 	  --requirement services/inference/requirements.lock --requirement services/monitor/requirements.lock
 
-clean: ## remove the environment and what tools leave behind; databases and data sets stay
-	rm -rf $(VENV) benchmarks/servers/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environment and caches; databases and data sets stay
+	rm -rf $(VENV) benchmarks/servers/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find bundle ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Two steps of one environment: `up` and `mlflow` do without PyTorch and its gigabytes.
+# Two steps of one environment: `up` and `mlflow` need no PyTorch, which takes gigabytes.
 $(VENV)/up.stamp: requirements-up.txt $(SERVICES) | $(BIN)/python
 	@echo "Installing the packages into $(VENV), once; this takes a minute or two"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-up.txt
@@ -107,7 +113,7 @@ $(VENV)/full.stamp: requirements.txt requirements-up.txt $(SERVICES) | $(BIN)/py
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "PYTHON=$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12 ..."; exit 2; }
-	@# A half-made environment would pass for a whole one the next time: Debian's venv fails after it made python.
+	@# On Debian, venv fails after it made python; the next make would take the half for the whole.
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "No environment could be made in $(VENV). On Debian and Ubuntu: apt install python3-venv; then run make again."; \
+	  echo "The environment $(VENV) cannot be made. On Debian and Ubuntu: apt install python3-venv; then run make again."; \
 	  exit 1; }

@@ -138,8 +138,8 @@ def assert_refused(folder, bundle, *arguments):
 
 
 def test_labels_that_the_model_does_not_answer_are_named(folder, bundle):
-    (folder / "red").rename(folder / "rouge")
-    assert "pictures of blue, green, rouge, but the model answers blue, green, red" in assert_refused(folder, bundle)
+    (folder / "red").rename(folder / "rosso")
+    assert "pictures of blue, green, rosso, but the model answers blue, green, red" in assert_refused(folder, bundle)
 
 
 @pytest.mark.parametrize("label", ["tabby cat", "Kätzchen", "cat__tabby", "cat_"])
