@@ -1,7 +1,6 @@
-"""Labelled pictures for the monitor in the cluster: ``python -m scripts.labelled_images FOLDER [NUMBER]``.
+"""Print a ConfigMap of labelled images for the monitor in the cluster.
 
-Prints the ConfigMap ``labelled-images``. It goes into the cluster by server-side apply, because kubectl's own records
-what it applied in an annotation, and that holds a quarter of a ConfigMap's size:
+Apply it on the server, because kubectl's own apply keeps a copy in an annotation, which holds a quarter of its size:
 
     python -m scripts.labelled_images FOLDER | kubectl apply --server-side --force-conflicts -f -
 """
@@ -24,106 +23,101 @@ from services.monitor.test_images import SEPARATOR, Labelled, TestImagesError, l
 
 CHAMPION = Path(__file__).resolve().parent.parent / "models" / "champion"
 NUMBER = 20
-# A ConfigMap holds 1 MiB of values, 1,048,576 bytes.
-LIMIT = 1_040_000
-# What large pictures are scaled down to, the first that fits: longer side in pixels, and quality as JPEG.
+LIMIT = 1_040_000  # bytes; a ConfigMap holds 1 MiB
+# Longer side in pixels and JPEG quality of scaled images; the first pair that fits is used.
 SIZES = ((512, 85), (384, 85), (256, 85), (192, 85), (128, 85), (128, 70))
 LEGAL = re.compile(r"[-._a-zA-Z0-9]+")
 KEY_LENGTH = 100
 
 
 class LabelledImagesError(Exception):
-    """The pictures cannot become a ConfigMap; the message is one sentence that says why."""
+    """The images cannot become a ConfigMap; the message says why in one sentence."""
 
 
 def choose(folder: Path, number: int, classes: list[str]) -> list[Labelled]:
-    """Pick pictures, each class alike and the same ones every time.
+    """Choose the same number of images of each class, spread evenly over its files.
 
     Args:
         folder: A sub-folder per class, or files named ``<label>__anything.jpg``.
-        number: At most so many in all; what does not divide by the classes is left off.
-        classes: What the model answers.
-
-    Returns:
-        As many of each class as of every other, spread evenly over its files.
+        number: Most images in all, rounded down to a multiple of the classes.
+        classes: Classes of the model.
 
     Raises:
-        LabelledImagesError: Labels that the model does not know or that no key may hold, or too few pictures.
+        LabelledImagesError: The labels are not the classes, or not allowed in keys, or images are missing.
     """
     try:
         found = labelled(folder, sys.maxsize)
     except TestImagesError as error:
         raise LabelledImagesError(str(error)) from error
     by_label: dict[str, list[Labelled]] = {}
-    for picture in found:
-        by_label.setdefault(picture.label.casefold(), []).append(picture)
+    for image in found:
+        by_label.setdefault(image.label.casefold(), []).append(image)
     known = {name.casefold() for name in classes}
     if by_label.keys() != known:
         raise LabelledImagesError(
-            f"{folder} has pictures of {_names(by_label)}, but the model answers {_names(classes)}: "
-            "there must be a folder for each, named like it."
+            f"{folder} has images of {_names(by_label)}, but the model predicts {_names(classes)}: "
+            "each class needs a folder of its name."
         )
     if bad := [name for name in sorted(by_label) if not LEGAL.fullmatch(name) or SEPARATOR in f"{name}_"]:
         raise LabelledImagesError(
-            f"A ConfigMap cannot hold pictures of {_names(bad)}: its keys have no characters but A-Z, a-z, 0-9, "
-            f"- _ and the point, and a label ends at {SEPARATOR}. Mount such pictures from a volume instead."
+            f"A ConfigMap cannot hold images of {_names(bad)}: its keys have no characters but A-Z, a-z, 0-9, "
+            f"- _ and the point, and a label ends at {SEPARATOR}. Mount these images from a volume instead."
         )
     share = min(number // len(known), *map(len, by_label.values()))
     if share < 1:
-        raise LabelledImagesError(f"{number} pictures are less than one for each of {_names(classes)}: ask for more.")
-    return [pictures[i * len(pictures) // share] for _, pictures in sorted(by_label.items()) for i in range(share)]
+        raise LabelledImagesError(f"{number} images are less than one for each of {_names(classes)}: ask for more.")
+    return [images[i * len(images) // share] for _, images in sorted(by_label.items()) for i in range(share)]
 
 
-def config_map(pictures: list[Labelled], limit: int = LIMIT) -> tuple[dict[str, Any], int]:
-    """Put pictures into a ConfigMap, scaling down those that are too big for their share of it.
+def config_map(images: list[Labelled], limit: int = LIMIT) -> tuple[dict[str, Any], int]:
+    """Put images into a ConfigMap, and scale down large ones so that all fit.
 
     Args:
-        pictures: From ``choose``.
-        limit: Bytes of all pictures together.
+        images: From ``choose``.
+        limit: Bytes of all images together.
 
     Returns:
-        The ConfigMap, and how many pictures were scaled down.
+        The ConfigMap, and the number of images that were scaled down.
 
     Raises:
-        LabelledImagesError: A picture cannot be read, or so many do not fit however small.
+        LabelledImagesError: An image cannot be read, or the images do not fit.
     """
-    files = [_checked(picture.path) for picture in pictures]
-    fitting = _fitting(files, limit)
+    files = [_checked(image.path) for image in images]
+    fitting = _fit(files, limit)
     data = {}
-    for number, (picture, file, content) in enumerate(zip(pictures, files, fitting, strict=True)):
-        suffix = picture.path.suffix.lower() if content is file else ".jpg"
-        data[_key(picture, number, suffix)] = base64.b64encode(content).decode()
+    for number, (image, file, content) in enumerate(zip(images, files, fitting, strict=True)):
+        suffix = image.path.suffix.lower() if content is file else ".jpg"
+        data[_key(image, number, suffix)] = base64.b64encode(content).decode()
     scaled = sum(content is not file for content, file in zip(fitting, files, strict=True))
     metadata = {"name": "labelled-images", "namespace": "monitoring"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}, scaled
 
 
 def _checked(path: Path) -> bytes:
-    """The file, if the service will take it for a picture: one that it refuses would be a failure in every check."""
+    """Read a file, and refuse an image that the service would refuse in every check."""
     try:
         content = path.read_bytes()
         decode(content, 128, "stretch")
     except (OSError, ImageError) as error:
-        raise LabelledImagesError(f"{path} is of no use. {error}") from error
+        raise LabelledImagesError(f"{path} cannot be used. {error}") from error
     return content
 
 
-def _fitting(files: list[bytes], limit: int) -> list[bytes]:
-    """The files themselves, or, of those larger than an equal share, what is scaled down as little as need be."""
+def _fit(files: list[bytes], limit: int) -> list[bytes]:
+    """Scale down the files that are larger than an equal share, no further than needed."""
     fitting, share = files, limit // len(files)
-    for size in SIZES:
+    for size in (None, *SIZES):
+        if size:
+            fitting = [file if len(file) <= share else min(file, _scaled(file, *size), key=len) for file in files]
         if sum(map(len, fitting)) <= limit:
             return fitting
-        fitting = [file if len(file) <= share else min(file, _scaled(file, *size), key=len) for file in files]
-    if sum(map(len, fitting)) <= limit:
-        return fitting
-    raise LabelledImagesError(f"{len(files)} pictures do not fit into a ConfigMap, which holds 1 MiB: ask for fewer.")
+    raise LabelledImagesError(f"{len(files)} images do not fit into a ConfigMap, which holds 1 MiB: ask for fewer.")
 
 
 def _scaled(content: bytes, side: int, quality: int) -> bytes:
     with Image.open(io.BytesIO(content)) as opened:
         image = ImageOps.exif_transpose(opened)
-    if image.has_transparency_data:  # the service lays it on white too
+    if image.has_transparency_data:  # on white, as in the service
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
@@ -133,33 +127,33 @@ def _scaled(content: bytes, side: int, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _key(picture: Labelled, number: int, suffix: str) -> str:
-    stem = picture.path.stem.removeprefix(f"{picture.label}{SEPARATOR}")
+def _key(image: Labelled, number: int, suffix: str) -> str:
+    stem = image.path.stem.removeprefix(f"{image.label}{SEPARATOR}")
     stem = "".join(char if LEGAL.fullmatch(char) else "-" for char in stem)
-    # The number keeps apart what these changes make equal.
-    return f"{picture.label}{SEPARATOR}{number:03d}-{stem[:KEY_LENGTH]}{suffix}"
+    # The number separates names that these changes make equal.
+    return f"{image.label}{SEPARATOR}{number:03d}-{stem[:KEY_LENGTH]}{suffix}"
 
 
 def _names(labels: Iterable[str]) -> str:
     return ", ".join(sorted(labels)) or "nothing"
 
 
-def main() -> int:
-    """Print the ConfigMap; 2 if there is none to print."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the ConfigMap; return 2 if that is not possible."""
     parser = argparse.ArgumentParser(prog="python -m scripts.labelled_images", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="labelled pictures: a sub-folder per class")
-    parser.add_argument("number", type=int, nargs="?", default=NUMBER, help=f"pictures in all ({NUMBER})")
-    parser.add_argument("--bundle", type=Path, default=CHAMPION, help="the model that is asked (models/champion)")
-    arguments = parser.parse_args()
+    parser.add_argument("folder", type=Path, help="labelled images: a sub-folder per class")
+    parser.add_argument("number", type=int, nargs="?", default=NUMBER, help=f"images in all ({NUMBER})")
+    parser.add_argument("--bundle", type=Path, default=CHAMPION, help="bundle with the classes (models/champion)")
+    options = parser.parse_args(arguments)
     try:
-        classes = load(arguments.bundle).manifest.classes
-        pictures = choose(arguments.folder, arguments.number, classes)
-        made, scaled = config_map(pictures)
+        classes = load(options.bundle).manifest.classes
+        images = choose(options.folder, options.number, classes)
+        made, scaled = config_map(images)
     except (BundleError, LabelledImagesError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     note = f", {scaled} of them scaled down" if scaled else ""
-    sys.stderr.write(f"{len(pictures)} pictures, {len(pictures) // len(classes)} of each class{note}\n")
+    sys.stderr.write(f"{len(images)} images, {len(images) // len(classes)} of each class{note}\n")
     # JSON is YAML too.
     sys.stdout.write(json.dumps(made, indent=1) + "\n")
     return 0

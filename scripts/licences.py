@@ -1,4 +1,4 @@
-"""Lists the licences of the packages in the images, as their own metadata names them: docs/licences.md."""
+"""List the licences of the packages in the images: docs/licences.md."""
 
 import re
 import sys
@@ -9,9 +9,8 @@ from scripts import locks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "licences.md"
 ROW = re.compile(r"^\| (?P<name>[\w.-]+) \| (?P<version>\S+) \| (?P<licence>[^|]+) \|", re.M)
-
 COPYLEFT = re.compile(r"GPL|MPL|EPL|CDDL|EUPL|OSL|Mozilla|General Public|share.?alike", re.IGNORECASE)
-# What asks that changes to its own files are passed on, and is shipped unchanged.
+# Copyleft packages that may be shipped, because they are unchanged.
 NAMED = {"certifi": "the list of root certificates, unchanged; the MPL reaches its own files only"}
 HEAD = """\
 # Licences
@@ -24,60 +23,52 @@ Every package in the images, from the lock files and the packages' own metadata.
 
 
 class LicenceError(Exception):
-    """A package has no licence, or one that nobody has agreed to."""
+    """A package has no licence, or one that is not allowed."""
 
 
 def licence(package: metadata.Distribution) -> str:
-    """The licence of an installed package: its SPDX expression, or the older fields' words; empty if it names none."""
+    """Return the licence that an installed package names; empty if it names none."""
     found = package.metadata
-    classifiers = [
-        line.rpartition(" :: ")[2] for line in found.get_all("Classifier", []) if line.startswith("License ::")
-    ]
+    classifiers = [line.rpartition(" :: ")[2] for line in found.get_all("Classifier", []) if line.startswith("License")]
     older = ", ".join(classifiers) or "".join(found.get_all("License", [])[:1]).split("\n")[0]
     return "".join(found.get_all("License-Expression", [])) or older
 
 
-def checked(name: str, version: str, before: dict[tuple[str, str], str]) -> str:
-    """The licence of a locked package, which may be shipped with it.
-
-    Only that version's own words count: an environment that has another one, since the index has moved on, says
-    nothing about what is in the image. Then it is what the page said ``before``.
+def checked(name: str, version: str, known: dict[tuple[str, str], str]) -> str:
+    """Return the licence of a locked package: from its metadata where that version is installed, else a known one.
 
     Raises:
-        LicenceError: It is in neither place, names none, or a copyleft licence and is not in ``NAMED``.
+        LicenceError: It is not known, or must not be shipped.
     """
     installed = next(iter(metadata.distributions(name=name)), None)
     if installed and installed.version == version:
-        said = licence(installed)
-    elif (name, version) in before:
-        said = before[name, version]
+        found = licence(installed)
+    elif (name, version) in known:
+        found = known[name, version]
     else:
-        raise LicenceError(
-            f"{name} {version} is in a lock file, but not installed here: pip install --no-deps {name}=={version}"
-        )
-    if not said:
+        command = f"pip install --no-deps {name}=={version}"
+        raise LicenceError(f"{name} {version} is in a lock file, but not installed here: {command}")
+    if not found:
         raise LicenceError(f"{name} {version} names no licence. Read its files, and replace it if there is none.")
-    if COPYLEFT.search(said) and name not in NAMED:
-        raise LicenceError(
-            f"{name} {version} has the licence {said}. Replace it, or say in {__name__}.NAMED why it may be shipped."
-        )
-    return said
+    if COPYLEFT.search(found) and name not in NAMED:
+        raise LicenceError(f"{name} {version} has the licence {found}. Replace it, or allow it in {__name__}.NAMED.")
+    return found
 
 
 def page(before: str = "") -> str:
-    """The page, in Markdown; ``before`` is the one to take over what is not installed here.
+    """Return the page in Markdown; packages that are not installed keep their licences of the page ``before``.
 
     Raises:
-        LicenceError: A package must not be shipped as it is.
+        LicenceError: A package must not be shipped.
     """
     known = {(row["name"], row["version"]): row["licence"] for row in ROW.finditer(before)}
     images: dict[tuple[str, str], list[str]] = {}
     for file in locks.FILES:
-        for one in locks.read(file):
-            images.setdefault((one.name, one.version), []).append(file.parent.name)
+        for package in locks.read(file):
+            images.setdefault((package.name, package.version), []).append(file.parent.name)
     rows = [
-        f"| {name} | {version} | {checked(name, version, known)} | {', '.join(where)} |\n"
-        for (name, version), where in sorted(images.items())
+        f"| {name} | {version} | {checked(name, version, known)} | {', '.join(names)} |\n"
+        for (name, version), names in sorted(images.items())
     ]
     notes = [f"\n{name} is not as free as the rest: {why}.\n" for name, why in NAMED.items()]
     return "".join((HEAD, *rows, *notes))

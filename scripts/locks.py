@@ -1,4 +1,4 @@
-"""Reads the lock files: what is in the images, by version and hash."""
+"""Read the lock files of the images."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Locked:
-    """One package: its name as registries write it, its version, and how many files may be it."""
+    """A locked package, and the number of files that match its hashes."""
 
     name: str
     version: str
@@ -21,8 +21,6 @@ class Locked:
 
 
 def read(file: Path) -> list[Locked]:
-    """Every package of a lock file, in the order of the file."""
-    return [
-        Locked(entry["name"], entry["version"], entry["hashes"].count("sha256:"))
-        for entry in ENTRY.finditer(file.read_text())
-    ]
+    """Read the packages of a lock file, in its order."""
+    found = ENTRY.finditer(file.read_text())
+    return [Locked(entry["name"], entry["version"], entry["hashes"].count("sha256:")) for entry in found]

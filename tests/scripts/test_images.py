@@ -1,4 +1,4 @@
-"""What the script that builds images asks of Docker, which is not needed for that; tests/images builds for real."""
+"""The arguments that scripts/images passes to Docker; tests/images builds the images."""
 
 import itertools
 import os
@@ -34,7 +34,7 @@ def test_docker_builds_both_targets_from_the_repository(tmp_path):
     assert f"GIT_COMMIT={commit.strip()}" in first.replace("-dirty", "")
 
 
-def test_registry_base_and_options_are_handed_on(tmp_path):
+def test_registry_base_and_options_are_passed_on(tmp_path):
     settings = {"REGISTRY": "ghcr.io/me/it", "BASE": "mirror/python:3.11-slim", "OPTIONS": "--no-cache --pull"}
     said = run(tmp_path, **settings).stdout.split("\n")
     assert "ghcr.io/me/it/inference:v1" in said
@@ -42,9 +42,7 @@ def test_registry_base_and_options_are_handed_on(tmp_path):
     assert {"--no-cache", "--pull"} <= set(said)
 
 
-def test_a_missing_engine_is_named_with_what_to_do(tmp_path):
+def test_missing_engine_is_named(tmp_path):
     done = run(tmp_path, ENGINE="no-such-engine")
     assert done.returncode == 2
-    assert done.stderr == (
-        "no-such-engine is not installed. Install it, or name what is: ENGINE=podman or ENGINE=buildah.\n"
-    )
+    assert "no-such-engine is not installed" in done.stderr

@@ -1,8 +1,7 @@
-"""The lock files fit the requirements and are whole; the licences of what they name are listed."""
+"""The lock files match the requirements, and the page of licences matches the lock files."""
 
 import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from packaging.utils import canonicalize_name
 from scripts import licences, locks
 from tests.servers import ROOT
 
-# A name beside each that no tool can take for a real key of somebody.
+# Built from parts, so that no tool takes this file for a leak.
 PLANTED = {
     "token.py": 'token = "ghp_' + "a1B2" * 9 + '"\n',
     "key.pem": "-----BEGIN RSA " + "PRIVATE KEY-----\n",
@@ -30,21 +29,21 @@ def wanted(file):
     return [Requirement(line) for line in file.with_suffix(".txt").read_text().splitlines() if line]
 
 
-def test_each_entry_is_read_and_has_hashes(file):
+def test_every_entry_is_read_with_its_hashes(file):
     found = locks.read(file)
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith((" ", "#"))]
-    assert len(found) == len(lines) > 20
+    assert len(found) == len(lines) > 0
     assert all(one.hashes for one in found)
     assert sum(one.hashes for one in found) == file.read_text().count("sha256:")
 
 
-def test_it_has_what_is_asked_for_in_the_version_that_is_asked_for(file):
+def test_lock_has_the_required_versions(file):
     versions = {one.name: one.version for one in locks.read(file)}
     for requirement in wanted(file):
         assert str(requirement.specifier) == "==" + versions[requirement.name], f"{requirement}: run make lock"
 
 
-def test_it_has_all_that_its_packages_want(file):
+def test_lock_has_the_requirements_of_its_packages(file):
     versions = {one.name: one.version for one in locks.read(file)}
     known = [name for name, version in versions.items() if metadata.version(name) == version]
     assert known, "nothing here is as in the lock"
@@ -58,19 +57,19 @@ def test_it_has_all_that_its_packages_want(file):
     assert not missing, f"run make lock: {missing}"
 
 
-def test_both_machines_that_images_are_built_for_have_their_wheels(file):
-    # One file for all machines, or one for each: two hashes would be those of one machine's.
+def test_lock_has_wheels_for_both_architectures(file):
+    # Two hashes would be the wheel and the source of one architecture.
     hashes = {one.name: one.hashes for one in locks.read(file)}
     compiled = {"inference": ("numpy", "onnxruntime", "pillow"), "monitor": ("cryptography", "pyyaml")}
     assert all(hashes[name] >= 4 for name in compiled[file.parent.name])
 
 
-def test_the_page_of_licences_is_what_the_locks_say():
+def test_page_of_licences_matches_the_locks():
     page = licences.PAGE.read_text()
     assert page == licences.page(page), "run make lock"
 
 
-def test_a_newer_release_here_does_not_change_the_page_of_what_is_locked(monkeypatch, tmp_path):
+def test_newer_release_here_does_not_change_the_page(monkeypatch, tmp_path):
     page = licences.PAGE.read_text()
     for one in {one.name for file in locks.FILES for one in locks.read(file)}:
         newer = tmp_path / f"{one.replace('-', '_')}-99.9.dist-info"
@@ -82,30 +81,26 @@ def test_a_newer_release_here_does_not_change_the_page_of_what_is_locked(monkeyp
         licences.page()
 
 
-def test_the_page_follows_what_is_installed_as_it_is_locked():
+def test_page_follows_the_installed_version():
     page = licences.PAGE.read_text()
     flask = next(row for row in page.splitlines() if row.startswith("| flask |"))
     assert licences.page(page.replace(flask, flask.replace("BSD-3-Clause", "Forged"))) == page
 
 
-def test_a_package_that_is_not_free_enough_stops_the_page(monkeypatch):
+def test_copyleft_package_stops_the_page(monkeypatch):
     monkeypatch.setattr(licences, "NAMED", {})
     with pytest.raises(licences.LicenceError, match=r"certifi \S+ has the licence Mozilla"):
         licences.page(licences.PAGE.read_text())
 
 
 def scan(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `make lint`'s own search for secrets over a folder."""
-    recipe = re.search(r"xargs -0 \$\(BIN\)/(.*\\\n.*)\n", (ROOT / "Makefile").read_text())
-    assert recipe
-    command = recipe[1].replace("\\\n", " ").replace("$$", "$")
-    tool = Path(sys.executable).with_name("detect-secrets-hook")
-    files = " ".join(file.name for file in folder.iterdir())
-    line = command.replace("detect-secrets-hook", str(tool), 1)
-    return subprocess.run(["sh", "-c", f"{line} {files}"], cwd=folder, capture_output=True, text=True)
+    """Run the search for secrets of `make lint` over a folder."""
+    files = " ".join(map(str, folder.iterdir()))
+    command = ["make", "--silent", "find-secrets", f"FILES={files}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_search_for_secrets_finds_them_and_passes_what_is_none(tmp_path):
+def test_search_for_secrets_finds_them_and_passes_hashes(tmp_path):
     (tmp_path / "fine.py").write_text('commit = "' + "0123456789abcdef" * 2 + '01234567"\n')
     clean = scan(tmp_path)
     assert clean.returncode == 0, clean.stdout + clean.stderr
@@ -113,4 +108,4 @@ def test_the_search_for_secrets_finds_them_and_passes_what_is_none(tmp_path):
         (tmp_path / name).write_text(text)
     done = scan(tmp_path)
     assert done.returncode != 0
-    assert set(re.findall(r"Location: +(\S+):1", done.stdout + done.stderr)) == set(PLANTED)
+    assert set(re.findall(r"Location: +\S+/(\S+):1", done.stdout + done.stderr)) == set(PLANTED)
