@@ -5,6 +5,7 @@ what it does not know, in order not to hide a mistake.
 """
 
 import contextlib
+import copy
 import http.server
 import json
 import re
@@ -137,23 +138,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         raise RefusedError(405, "MethodNotAllowed", f"{self.command} {path}")
 
     def _watch(self, path: str, query: dict[str, str]) -> None:
-        """Of one object, the changes as they come, until the client has had enough."""
+        """Send an object, and its changes until the client closes the connection."""
         _, resource, namespace, _, _ = self._parse(path)
         self.close_connection = True
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Connection", "close")
         self.end_headers()
-        seen = None
-        end = time.monotonic() + 60
+        seen, end = None, time.monotonic() + 60
         with contextlib.suppress(OSError):
             while time.monotonic() < end:
                 with self.cluster.lock:
                     found = self.cluster.find(resource, namespace, fields=query.get("fieldSelector", ""))
-                    now = json.dumps({"type": "MODIFIED", "object": found[0]}) if found else None
-                if now and now != seen:
+                    now = json.dumps({"type": "MODIFIED" if seen else "ADDED", "object": found[0]})
+                if seen is None and "sendInitialEvents" in query:
+                    mark = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+                    kinds = {name: found[0][name] for name in ("apiVersion", "kind")}
+                    now += "\n" + json.dumps({"type": "BOOKMARK", "object": kinds | {"metadata": mark}})
+                if found[0] != seen:
                     self.wfile.write(now.encode() + b"\n")
-                    seen = now
+                    seen = copy.deepcopy(found[0])
                 time.sleep(0.1)
                 self.wfile.flush()
 
