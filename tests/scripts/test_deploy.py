@@ -1,6 +1,8 @@
-"""scripts/deploy: what it brings to the cluster."""
+"""scripts/deploy: the state of the cluster afterwards, and the lock."""
 
 from pathlib import Path
+
+import pytest
 
 from tests.scripts.desk import INFERENCE, MONITOR, VERSION
 
@@ -9,34 +11,35 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_tag_is_deployed_tried_and_the_tree_left_as_it_was(desk):
-    before = files(desk.repository)
+def test_tag_is_deployed_and_tried(desk, champion):
+    before, asked = files(desk.repository), predictions(champion)
     code, printed = desk.deploy("v1")
     assert code == 0, printed
     assert desk.running() == [f"{INFERENCE}:v1", f"{MONITOR}:v1"]
     assert f"Deployed v1: the model {VERSION} answers." in printed
+    assert predictions(champion) == asked + 1
     assert files(desk.repository) == before
 
 
-def test_the_smoke_test_really_asks(desk, champion):
-    asked = champion.metric("request_count_total", endpoint="/predict", status="200")
-    assert desk.deploy("v1")[0] == 0
-    assert champion.metric("request_count_total", endpoint="/predict", status="200") == asked + 1
+def predictions(champion) -> float:
+    return champion.metric("request_count_total", endpoint="/predict", status="200")
 
 
-def test_twice_changes_nothing(deployed):
+def test_same_tag_changes_nothing(deployed):
     before = deployed.state()
     assert deployed.deploy("v1")[0] == 0
     assert deployed.cluster.changes == ["created configmaps/deploy-lock", "deleted configmaps/deploy-lock"]
     assert deployed.state() == before
 
 
-def test_another_tag_takes_the_place(deployed):
-    assert deployed.deploy("v2")[0] == 0
+def test_another_tag_and_repository_replace_the_first(deployed):
+    code, printed = deployed.deploy("v2", REPOSITORY_URL="https://git.example.org/us/pets")
+    assert code == 0, printed
     assert deployed.running() == [f"{INFERENCE}:v2", f"{MONITOR}:v2"]
+    assert repository_url(deployed) == "https://git.example.org/us/pets"
 
 
-def test_images_of_a_registry_in_lower_case(desk, champion):
+def test_registry_is_written_in_lower_case(desk, champion):
     desk.image("v1", champion.port, registry="ghcr.io/owner/repo")
     code, printed = desk.deploy("v1", REGISTRY="ghcr.io/Owner/Repo", CONTEXT="minikube")
     assert code == 0, printed
@@ -45,13 +48,42 @@ def test_images_of_a_registry_in_lower_case(desk, champion):
 
 
 def repository_url(desk) -> str:
-    """Where the alerts in the cluster say that the runbooks are."""
+    """Return the address of the runbooks in the alerts of the cluster."""
     prometheus = desk.cluster.get("deployments", "monitoring", "prometheus")
     containers = prometheus["spec"]["template"]["spec"]["containers"]
     return {e["name"]: e["value"] for e in containers[0]["env"]}["REPOSITORY_URL"]
 
 
-def test_alerts_link_to_the_runbooks_of_the_repository_that_is_named(desk):
-    code, printed = desk.deploy("v1", REPOSITORY_URL="https://git.example.org/us/pets")
-    assert code == 0, printed
-    assert repository_url(desk) == "https://git.example.org/us/pets"
+def test_locked_cluster_is_not_touched(deployed):
+    deployed.lock(expires=60)
+    deployed.cluster.changes.clear()
+    process = deployed.start("v2")
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, printed
+    assert "somebody@elsewhere" in printed
+    assert deployed.cluster.changes == []
+
+
+def test_second_deploy_waits_for_the_first(deployed):
+    deployed.lock(expires=60)
+    process = deployed.start("v2", LOCK_TIMEOUT="60")
+    deployed.wait_for_line(process, "Waiting for another deploy to end (somebody@elsewhere)")
+    deployed.cluster.delete("configmaps", "default", "deploy-lock")
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, printed
+    assert deployed.running()[0] == f"{INFERENCE}:v2"
+
+
+@pytest.mark.parametrize("first", ["created", "configured"])
+def test_two_deploys_at_once_take_turns(deployed, first):
+    """Also where both find a lock that an earlier deploy left behind."""
+    if first == "configured":
+        deployed.lock(expires=-1)
+        deployed.cluster.changes.clear()
+    processes = [deployed.start(tag, LOCK_TIMEOUT="120") for tag in ("v1", "v2")]
+    outputs = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    locks = [change.partition(" ")[0] for change in deployed.cluster.changes if "deploy-lock" in change]
+    assert locks == [first, "deleted", "created", "deleted"]
+    left_behind = "Taking over the lock that a deploy left behind (somebody@elsewhere)"
+    assert any(left_behind in printed for printed in outputs) is (first == "configured")

@@ -1,4 +1,4 @@
-"""scripts/deploy: what is found out before the cluster is touched."""
+"""scripts/deploy: refusals before it touches the cluster."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from tests import servers
 
 
 @pytest.mark.parametrize("tag", ["", "latest", "with space", "../up", "a:b", "-x", "a\nb", "x" * 129])
-def test_what_is_no_tag_is_refused(desk, tag):
+def test_wrong_tag_is_refused(desk, tag):
     code, printed = desk.deploy(tag)
     assert code == 2, printed
     assert "tag" in printed
@@ -27,22 +27,22 @@ def test_what_is_no_tag_is_refused(desk, tag):
         ({"CONTEXT": "moon"}, "no cluster answers in context moon"),
     ],
 )
-def test_a_wrong_setting_is_refused_before_anything_is_touched(desk, settings, named):
+def test_wrong_setting_is_refused(desk, settings, named):
     code, printed = desk.deploy("v1", **settings)
     assert code == 2, printed
     assert named in printed
     assert desk.cluster.changes == []
 
 
-def test_without_a_tag_it_says_how_it_is_used(desk):
+def test_usage_is_printed_without_a_tag(desk):
     code, printed = desk.deploy()
     assert code == 2
     assert "usage: scripts/deploy TAG" in printed and "exit codes:" in printed
 
 
 @pytest.mark.parametrize("tool", ["kubectl", "curl"])
-def test_a_missing_tool_is_named(desk, tool):
-    needed = [
+def test_missing_tool_is_named(desk, tool):
+    needed = {
         "cat",
         "chmod",
         "cp",
@@ -57,8 +57,8 @@ def test_a_missing_tool_is_named(desk, tool):
         "sort",
         "tail",
         "tr",
-    ]
-    for name in {*needed, "curl"} - {tool}:
+    }
+    for name in (needed | {"curl"}) - {tool}:
         (desk.bin / name).symlink_to(shutil.which(name) or name)
     if tool == "kubectl":
         (desk.bin / "kubectl").unlink()
@@ -67,7 +67,7 @@ def test_a_missing_tool_is_named(desk, tool):
     assert f"{tool} is not installed: https://" in printed
 
 
-def test_a_cluster_that_does_not_answer_is_told(desk, tmp_path):
+def test_cluster_that_does_not_answer_is_named(desk, tmp_path):
     nowhere = desk.kubeconfig(tmp_path / "nowhere", f"http://127.0.0.1:{servers.free_port()}")
     code, printed = desk.deploy("v1", KUBECONFIG=str(nowhere))
     assert code == 2, printed

@@ -1,20 +1,17 @@
-"""scripts/minikube: the steps from nothing to the addresses, with stand-ins for Docker and minikube that take notes."""
+"""scripts/minikube, with stand-ins for Docker and minikube that log their arguments."""
 
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import servers
-from tests.scripts import api_server
 from tests.scripts.desk import CHAMPION, INFERENCE, Desk
-from tests.services.inference.serving import service
 
-# Each knows no more than what the script asks, and fails at anything else.
+# Each fails at arguments that the script does not use.
 DOCKER = """#!/bin/sh
 echo "docker $*" >>{notes}
 case $* in info | build\\ --*\\ --target\\ *) ;; *) echo "unknown: docker $*" >&2; exit 64 ;; esac
@@ -51,7 +48,7 @@ class Laptop:
         return done.stdout.strip()
 
     def run(self, **settings: str) -> tuple[int, str, list[str]]:
-        """Exit code, what was printed, and what was asked of Docker and minikube."""
+        """Return the exit code, the output, and the calls of Docker and minikube."""
         self.notes.write_text("")
         done = subprocess.run(
             ["sh", "scripts/minikube"],
@@ -69,18 +66,12 @@ class Laptop:
 
 
 @pytest.fixture
-def laptop(tmp_path) -> Iterator[Laptop]:
-    with (
-        service(tmp_path, MODEL_DIR=CHAMPION, WORKERS=1) as champion,
-        api_server.running() as (made, address),
-    ):
-        champion.wait_for_workers(1)
-        desk = Desk(tmp_path, made, address)
-        desk.nodes.write_text(json.dumps({"any image": {"port": champion.port, "bundle": str(CHAMPION)}}))
-        yield Laptop(desk, tmp_path)
+def laptop(desk, champion, tmp_path) -> Laptop:
+    desk.nodes.write_text(json.dumps({"any image": {"port": champion.port, "bundle": str(CHAMPION)}}))
+    return Laptop(desk, tmp_path)
 
 
-def test_from_nothing_to_the_addresses_and_again_with_a_change(laptop):
+def test_images_are_built_and_deployed_and_again_with_a_change(laptop):
     code, printed, asked = laptop.run()
     assert code == 0, printed
     tag = laptop.git("rev-parse", "--short=12", "HEAD")
@@ -102,7 +93,7 @@ def test_from_nothing_to_the_addresses_and_again_with_a_change(laptop):
 
 
 @pytest.mark.parametrize("tool", ["docker", "minikube", "kubectl"])
-def test_a_missing_tool_is_named_with_how_to_get_it(laptop, tool):
+def test_missing_tool_is_named_with_its_installation(laptop, tool):
     # What the script needs before it looks for tools.
     for name in ("dirname", "sh"):
         (laptop.desk.bin / name).symlink_to(shutil.which(name) or name)
@@ -113,7 +104,7 @@ def test_a_missing_tool_is_named_with_how_to_get_it(laptop, tool):
     assert "winget install" in printed and "brew install" in printed and "https://" in printed
 
 
-def test_a_docker_that_does_not_answer_is_told_from_none(laptop):
+def test_docker_that_does_not_answer_is_named(laptop):
     (laptop.desk.bin / "docker").write_text("#!/bin/sh\nexit 1\n")
     code, printed, asked = laptop.run()
     assert code == 2, printed
@@ -121,7 +112,7 @@ def test_a_docker_that_does_not_answer_is_told_from_none(laptop):
     assert asked == []
 
 
-def test_images_that_cannot_be_built_are_not_deployed(laptop):
+def test_failed_build_is_not_deployed(laptop):
     text = DOCKER.format(notes=laptop.notes).replace("case", '[ "$1" = info ] || exit 1\ncase')
     (laptop.desk.bin / "docker").write_text(text)
     assert laptop.run()[0] == 1
