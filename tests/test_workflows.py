@@ -1,9 +1,8 @@
-"""The workflows: what they may do, when they do it, and that what they call is there."""
+"""Permissions and triggers of the workflows, and the scripts that they call."""
 
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,19 @@ STEPS = [(f"{name}/{job}", step) for name, job, body in JOBS for step in body["s
 CI, CD = WORKFLOWS["ci"]["jobs"], WORKFLOWS["cd"]["jobs"]["deploy"]
 
 
-def step(job, name):
-    return next(step for step in job["steps"] if step.get("name") == name)
+def script(job, part):
+    """Return the one script of a job that contains a text."""
+    (found,) = (step["run"] for step in job["steps"] if part in step.get("run", ""))
+    return found
+
+
+def bash(script, folder, **environment):
+    command = ["bash", "-eo", "pipefail", "-c", script]
+    return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True).returncode
 
 
 def holds(condition, **github):
-    """What GitHub makes of an ``if`` of these workflows, where ``github`` is the context of that name."""
+    """Evaluate an ``if`` as GitHub does, with ``github`` as the context of that name."""
 
     def look_up(match):
         value: Any = github
@@ -39,7 +45,7 @@ def holds(condition, **github):
     return eval(python.replace("\n", " "), {"__builtins__": {}})
 
 
-def test_every_action_is_pinned_by_its_commit_and_each_has_one_pin():
+def test_every_action_has_one_pin_by_commit():
     pins = [line for path in FILES.values() for line in path.read_text().splitlines() if "uses:" in line]
     assert len(pins) == sum("uses" in step for _, step in STEPS)
     found: dict[str, set[str]] = {}
@@ -51,40 +57,39 @@ def test_every_action_is_pinned_by_its_commit_and_each_has_one_pin():
 
 
 @pytest.mark.parametrize(("workflow", "job", "body"), JOBS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_job_may_only_what_it_must(workflow, job, body):
+def test_job_has_the_least_permissions(workflow, job, body):
     assert WORKFLOWS[workflow]["permissions"] == {}
     writes = {"packages", "id-token", "attestations"} if job == "publish" else set()
     assert body["permissions"] == {"contents": "read"} | dict.fromkeys(writes, "write")
     assert int(body["timeout-minutes"]) <= 60
 
 
-def test_no_checkout_leaves_a_token_behind():
+def test_checkout_leaves_no_token():
     checkouts = [(where, step) for where, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
     assert len(checkouts) == len(JOBS)
     for where, checkout in checkouts:
         assert checkout["with"]["persist-credentials"] == "false", where
 
 
-def test_no_expression_is_pasted_into_a_script():
+def test_script_has_no_expression():
     assert not [where for where, step in STEPS if "${{" in step.get("run", "")]
 
 
-def test_nothing_is_called_latest():
+def test_no_image_is_tagged_latest():
     assert not [where for where, step in STEPS if ":latest" in str(step)]
     tags = next(step for step in CI["publish"]["steps"] if step.get("id") == "meta")["with"]
     assert tags["flavor"] == "latest=false"
-    # A branch may be called `latest`, or as a commit is.
-    assert tags["tags"].split() == ["type=raw,value=${{", "github.sha", "}}", "type=ref,event=branch,prefix=branch-"]
+    # A branch may be called `latest`, or like a commit.
+    assert all("prefix=" in line for line in tags["tags"].splitlines() if "event=branch" in line)
 
 
-def test_what_the_workflows_call_is_there():
+def test_verbs_and_scripts_exist():
     verbs = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     scripts = "\n".join(step.get("run", "") for _, step in STEPS)
     used = set(re.findall(r"\bmake ([a-z-]+)", scripts))
     assert {"lint", "test"} <= used <= verbs
     called = set(re.findall(r"\bscripts/[\w-]+", scripts))
-    assert called == {"scripts/deploy", "scripts/e2e", "scripts/test_tools"}
-    assert all(os.access(ROOT / script, os.X_OK) for script in called)
+    assert called and all(os.access(ROOT / script, os.X_OK) for script in called)
     named = re.search(r"ARGS='([^']+)'", scripts)
     assert named and all((ROOT / path).exists() for path in named[1].split())
     stages = set(re.findall(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
@@ -92,15 +97,13 @@ def test_what_the_workflows_call_is_there():
         assert set(CI[job]["strategy"]["matrix"]["target"]) == {"inference", "monitor"} <= stages
 
 
-def test_ci_runs_for_every_branch_and_pull_request_on_every_python():
+def test_ci_runs_for_every_branch_on_the_oldest_python():
     assert WORKFLOWS["ci"]["on"] == {"push": {"branches": ["**"]}, "pull_request": ""}
-    pythons = CI["test"]["strategy"]["matrix"]["python"]
-    assert pythons == ["3.11", "3.12", "3.13"]
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert oldest == f">={pythons[0]}"
+    assert oldest.removeprefix(">=") in CI["test"]["strategy"]["matrix"]["python"]
 
 
-def test_only_a_push_publishes_and_only_what_passed_everything():
+def test_push_publishes_after_every_job():
     assert set(CI["publish"]["needs"]) == set(CI) - {"publish"}
     assert holds(CI["publish"]["if"], event_name="push")
     assert not holds(CI["publish"]["if"], event_name="pull_request")
@@ -108,13 +111,17 @@ def test_only_a_push_publishes_and_only_what_passed_everything():
     assert pushing == ["publish"]
 
 
-def test_the_name_of_an_image_is_in_lower_case(tmp_path):
-    environment = {"GITHUB_REPOSITORY": "Some-One/MLOps", "TARGET": "monitor", "GITHUB_OUTPUT": str(tmp_path / "out")}
-    script = step(CI["publish"], "Name the image, in lower case as registries want it")["run"]
-    subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=environment, check=True)
-    assert (tmp_path / "out").read_text() == "name=ghcr.io/some-one/mlops/monitor\n"
-    deploy = 'CONTEXT=minikube REGISTRY="ghcr.io/${GITHUB_REPOSITORY,,}" scripts/deploy "$COMMIT"'
-    assert step(CD, "Deploy")["run"] == deploy
+def test_image_names_are_in_lower_case(tmp_path):
+    out = tmp_path / "out"
+    settings = {"GITHUB_REPOSITORY": "Some-One/MLOps", "TARGET": "monitor", "GITHUB_OUTPUT": str(out), "COMMIT": "abc"}
+    assert bash(script(CI["publish"], "name=ghcr.io"), tmp_path, **settings) == 0
+    assert out.read_text() == "name=ghcr.io/some-one/mlops/monitor\n"
+    (tmp_path / "scripts").mkdir()
+    deploy = tmp_path / "scripts" / "deploy"
+    deploy.write_text(f'#!/bin/sh\necho "$CONTEXT $REGISTRY $*" >{out}\n')
+    deploy.chmod(0o755)
+    assert bash(script(CD, "scripts/deploy"), tmp_path, **settings) == 0
+    assert out.read_text() == "minikube ghcr.io/some-one/mlops abc\n"
 
 
 PASSED = {"conclusion": "success", "event": "push", "head_branch": "main"}
@@ -130,7 +137,7 @@ PASSED = {"conclusion": "success", "event": "push", "head_branch": "main"}
         (PASSED | {"conclusion": "failure"}, "me/repo", False),
     ],
 )
-def test_cd_runs_only_for_a_push_to_main_that_passed(run, owner, deploys):
+def test_cd_deploys_a_push_to_main_that_passed(run, owner, deploys):
     event = {"workflow_run": run | {"head_repository": {"full_name": owner}}}
     github = {"repository": "me/repo", "ref": "refs/heads/main", "event_name": "workflow_run", "event": event}
     assert holds(CD["if"], **github) is deploys
@@ -160,8 +167,8 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_cd_refuses_what_is_not_a_commit_of_main(tmp_path):
-    """A fork's commit can be checked out by its name too; here a branch stands for it."""
+def test_cd_refuses_a_commit_that_is_not_on_main(tmp_path):
+    """The commit of a fork can be checked out by its name, too; here a branch stands for it."""
     source, clone = tmp_path / "source", tmp_path / "clone"
     source.mkdir()
     git(source, "init", "--quiet", "--initial-branch=main")
@@ -169,14 +176,11 @@ def test_cd_refuses_what_is_not_a_commit_of_main(tmp_path):
         git(source, "checkout", "--quiet", "-B", branch)
         git(source, "commit", "--quiet", "--allow-empty", "--message", branch)
     git(tmp_path, "clone", "--quiet", str(source), str(clone))
-    script = step(CD, "Refuse what is not a commit of main")["run"]
+    check = script(CD, "merge-base")
 
     def refused(checked_out, commit):
         git(clone, "checkout", "--quiet", checked_out)
-        environment = os.environ | {"COMMIT": commit}
-        return subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", script], cwd=clone, env=environment, capture_output=True
-        ).returncode
+        return bash(check, clone, COMMIT=commit)
 
     main, older = (git(source, "rev-parse", name) for name in ("main", "main~1"))
     stranger = git(source, "rev-parse", "stranger")
@@ -187,7 +191,7 @@ def test_cd_refuses_what_is_not_a_commit_of_main(tmp_path):
     assert refused(main, "main")
 
 
-def test_dependabot_watches_every_list_of_packages_and_every_image():
+def test_dependabot_watches_all_packages_and_images():
     updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
     watched = {
         update["package-ecosystem"]: {
@@ -208,10 +212,3 @@ def test_dependabot_watches_every_list_of_packages_and_every_image():
     assert manifests | {ROOT} <= watched["docker"]
     assert "github-actions" in watched
     assert all(update["cooldown"]["default-days"] >= 7 and update["groups"] for update in updates)
-
-
-def test_zizmor_finds_nothing():
-    zizmor = [Path(sys.executable).with_name("zizmor"), "--offline", "--pedantic", "--strict-collection"]
-    done = subprocess.run([*zizmor, "--no-progress", GITHUB], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "No findings to report" in done.stdout + done.stderr
