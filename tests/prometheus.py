@@ -1,4 +1,4 @@
-"""Real Prometheus and Pushgateway for tests, and what they answer."""
+"""Run Prometheus and Pushgateway for tests, and query them."""
 
 import contextlib
 import shutil
@@ -13,7 +13,7 @@ from tests import servers
 
 
 def binary(*names: str) -> str:
-    """The first of these programs that is installed: Debian names some of them differently."""
+    """Return the first of these programs that is installed; some have another name on Debian."""
     for name in names:
         if found := shutil.which(name):
             return found
@@ -22,13 +22,13 @@ def binary(*names: str) -> str:
 
 @contextlib.contextmanager
 def pushgateway(folder: Path, *options: str, credentials: str = "") -> Iterator[str]:
-    """Run a Pushgateway, asking it with these ``name:password@`` whether it runs; gives its address."""
+    """Run a Pushgateway, with ``name:password@`` for its health check; yield its address."""
     port = servers.free_port()
     address = f"http://127.0.0.1:{port}"
     log = folder / f"pushgateway-{port}.log"
     command = [
         *(binary("prometheus-pushgateway", "pushgateway"), f"--web.listen-address=127.0.0.1:{port}"),
-        *("--persistence.file=", *options),  # Debian has one by default, which would be read by the next test
+        *("--persistence.file=", *options),  # Debian's default would be read by the next test
     ]
     with servers.running(command, log) as process:
         servers.wait_for(f"http://{credentials}127.0.0.1:{port}/-/ready", process, log)
@@ -37,7 +37,7 @@ def pushgateway(folder: Path, *options: str, credentials: str = "") -> Iterator[
 
 @contextlib.contextmanager
 def prometheus(folder: Path, config: Path, port: int | None = None, *options: str, **env: str) -> Iterator[str]:
-    """Run a Prometheus with a configuration, its data in ``folder``; gives its address."""
+    """Run a Prometheus with its data in ``folder``; yield its address."""
     port = port or servers.free_port()
     address = f"http://127.0.0.1:{port}"
     log = folder / "prometheus.log"
@@ -51,13 +51,7 @@ def prometheus(folder: Path, config: Path, port: int | None = None, *options: st
 
 
 def query(address: str, expression: str, at: float | None = None) -> list[dict[str, Any]]:
-    """What an instant query answers; a question that Prometheus does not understand fails with its own words.
-
-    Args:
-        address: Of the Prometheus.
-        expression: The question.
-        at: The time it is about, in seconds since 1970; now if not given.
-    """
+    """Return the result of an instant query, at a time in seconds since 1970 or now."""
     data = {"query": expression} | ({"time": at} if at else {})
     answer = requests.post(f"{address}/api/v1/query", data=data, timeout=30).json()
     assert answer["status"] == "success", f"{answer.get('error')}\n{expression}"
@@ -66,7 +60,7 @@ def query(address: str, expression: str, at: float | None = None) -> list[dict[s
 
 
 def values(address: str, expression: str, at: float | None = None) -> dict[tuple[str, ...], float]:
-    """What an instant query answers: values by those of their labels, in the order of the labels' names."""
+    """Return the values of an instant query by label values, in the order of the label names."""
     return {
         tuple(value for name, value in sorted(one["metric"].items()) if name != "__name__"): float(one["value"][1])
         for one in query(address, expression, at)
@@ -74,7 +68,7 @@ def values(address: str, expression: str, at: float | None = None) -> dict[tuple
 
 
 def wait_until(address: str, condition: str, seconds: float = 60) -> None:
-    """Wait until a condition holds for something that Prometheus knows."""
+    """Wait until a query has a result."""
     deadline = time.monotonic() + seconds
     while not query(address, condition):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"

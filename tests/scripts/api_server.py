@@ -1,7 +1,7 @@
-"""A Kubernetes API server over a cluster, as far as kubectl asks one for scripts/deploy.
+"""A Kubernetes API server for the requests of scripts/deploy.
 
-kubectl is the real one, so that what it makes of options, templates, patches and answers is real. The server refuses
-what it does not know, in order not to hide a mistake.
+kubectl is the real one, and so are its options, templates and patches. The server refuses unknown requests, so that
+no mistake is hidden.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return f"/apis/{group}" if "/" in group else f"/api/{group}"
 
     def _parse(self, path: str) -> tuple[str, str, str, str, str]:
-        """Group and version, resource, namespace, name, subresource."""
+        """Return group with version, resource, namespace, name and subresource."""
         for group, kinds in GROUPS.items():
             if path.startswith(self._root(group) + "/"):
                 parts = path.removeprefix(self._root(group) + "/").split("/")
@@ -168,7 +168,7 @@ def _resource(kind: str) -> Object:
 
 
 def _validated(group: str, kind: str) -> Object:
-    """What tells kubectl that the server looks at the fields itself."""
+    """Tell kubectl that the server validates fields."""
     name, _, version = group.rpartition("/")
     operation = {"x-kubernetes-group-version-kind": {"group": name, "version": version, "kind": kind}}
     return {
@@ -179,7 +179,7 @@ def _validated(group: str, kind: str) -> Object:
 
 @contextlib.contextmanager
 def running() -> Iterator[tuple[Cluster, str]]:
-    """A cluster, and the address of its API server, until the block ends."""
+    """Run the API server of a new cluster; yield both the cluster and the address."""
     cluster = Cluster()
     handler = type("Handler", (_Handler,), {"cluster": cluster})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

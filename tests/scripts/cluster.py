@@ -1,4 +1,4 @@
-"""What a Kubernetes cluster keeps, and what its controllers and its kubelet make of it, for tests of scripts/deploy."""
+"""A Kubernetes cluster for tests of scripts/deploy: objects, and the reactions of controllers and kubelet."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ BACK_OFF = "Back-off pulling image"
 
 
 class RefusedError(Exception):
-    """What the API server answers instead of an object."""
+    """The API server refuses a request."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         self.status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
@@ -21,7 +21,7 @@ class RefusedError(Exception):
 
 
 class Cluster:
-    """What the API server keeps, and what controllers and the kubelet make of it."""
+    """The objects of a cluster."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -29,13 +29,13 @@ class Cluster:
         self.missing: set[str] = set()
         """Images that cannot be pulled."""
         self.slow: set[str] = set()
-        """Images whose pods never become ready, for no reason that shows."""
+        """Images whose pods never become ready, without a reason in their status."""
         self.denied: set[str] = set()
-        """Kinds that nobody may write."""
+        """Resources that must not be written."""
         self.leaving: float = 0
-        """Seconds for which a pod that was replaced is still there."""
+        """Seconds until a replaced pod is gone."""
         self.changes: list[str] = []
-        """What was created, changed and deleted, but pods."""
+        """Log of created, configured and deleted objects, without pods."""
         self._count = itertools.count(1)
         for name in ("default", "kube-system"):
             self.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -81,7 +81,7 @@ class Cluster:
         return self._store("configured", key, new)
 
     def patch(self, resource: str, namespace: str, name: str, patch: Object) -> Object:
-        """kubectl's patch comes with the whole of what was applied, which is what the object becomes."""
+        """Apply a patch of kubectl apply, whose annotation has the whole new object."""
         old = self.get(resource, namespace, name)
         if _within(patch, old):
             return old
@@ -90,7 +90,7 @@ class Cluster:
             raise RefusedError(400, "BadRequest", f"a patch that is not of kubectl apply: {patch}")
         new = json.loads(record)
         new["metadata"].setdefault("annotations", {})[RECORD] = record
-        # What others set, such as an autoscaler, stays until a patch says otherwise.
+        # Fields of others, such as an autoscaler, stay unless the patch names them.
         others = old.get("spec", {}).keys() - new.get("spec", {}).keys() - patch.get("spec", {}).keys()
         new |= {"spec": new.get("spec", {}) | {key: old["spec"][key] for key in others}} if others else {}
         return self.replace(resource, namespace, new)
@@ -116,7 +116,7 @@ class Cluster:
         return new
 
     def _roll_out(self, namespace: str, deployment: Object) -> None:
-        """A pod of the new template; those of others leave once it is ready."""
+        """Start a pod of the new template, and remove the others once it is ready."""
         meta, template = deployment["metadata"], deployment["spec"]["template"]
         pods = self.find("pods", namespace, f"app.kubernetes.io/name={meta['name']}")
         old = [pod for pod in pods if pod["spec"] != template["spec"]]
@@ -127,7 +127,7 @@ class Cluster:
             (same,) = (pod for pod in pods if pod not in old)
             ready = same["status"]["containerStatuses"][0]["ready"]
         for pod in old:
-            # A pod that never was ready makes way for any other; of the others one stays until the new one is.
+            # A pod that never was ready goes at once; a ready one stays until the new one is ready.
             if ready or not pod["status"]["containerStatuses"][0]["ready"]:
                 pod["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"
                 key = "pods", namespace, pod["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""What the tests of scripts/deploy share: a service, and a cluster that it stands for the pods of."""
+"""Fixtures for the tests of scripts/deploy: a service, and a cluster whose pods it stands for."""
 
 import contextlib
 import copy
@@ -15,7 +15,7 @@ from tests.services.inference.serving import Service, service
 
 @pytest.fixture(scope="session")
 def champion(tmp_path_factory) -> Iterator[Service]:
-    """A service with the shipped model."""
+    """Run a service with the shipped model."""
     with service(tmp_path_factory.mktemp("champion"), MODEL_DIR=CHAMPION, WORKERS=1) as running:
         running.wait_for_workers(1)
         yield running
@@ -23,7 +23,7 @@ def champion(tmp_path_factory) -> Iterator[Service]:
 
 @pytest.fixture
 def desk(tmp_path, champion) -> Iterator[Desk]:
-    """A cluster with nothing in it, and images v1 and v2 that serve the shipped model."""
+    """Create an empty cluster, and images v1 and v2 with the shipped model."""
     with desk_in(tmp_path, champion) as made:
         yield made
 
@@ -47,6 +47,6 @@ def objects_of_v1(tmp_path_factory, champion) -> dict[tuple[str, str, str], Obje
 
 @pytest.fixture
 def deployed(desk, objects_of_v1) -> Desk:
-    """The same with v1 deployed."""
+    """Create the cluster with v1 deployed."""
     desk.cluster.objects = copy.deepcopy(objects_of_v1)
     return desk

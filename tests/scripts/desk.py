@@ -1,4 +1,4 @@
-"""A desk to deploy from: a copy of what scripts/deploy needs, a cluster, and services that stand for its pods."""
+"""Run scripts/deploy from a copy of its files, against a cluster whose pods are running services."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.scripts.cluster import Cluster
 
 STAND_IN = Path(__file__).with_name("kubectl_stand_in.py")
 KUBECTL = shutil.which("kubectl") or "kubectl"
-# Straight to the real one where it can be: starting Python takes half as long as kubectl itself.
+# Python only where it is needed, because its start takes half as long as kubectl.
 WRAPPER = f"""#!/bin/sh
 case " $* " in
   *" port-forward "* | *" exec "*) exec {sys.executable} {STAND_IN} "$@" ;;
@@ -24,12 +24,12 @@ esac
 CHAMPION = servers.ROOT / "models" / "champion"
 VERSION = json.loads((CHAMPION / "manifest.json").read_text())["version"]
 INFERENCE, MONITOR = "localhost/mlops/inference", "localhost/mlops/monitor"
-# Short, because nothing here takes its time but what never comes.
-PATIENCE = {"TIMEOUT": "20", "STUCK_TIMEOUT": "0", "SMOKE_TIMEOUT": "0", "LOCK_TIMEOUT": "0"}
+# The cluster reacts at once; waiting longer changes no result.
+PATIENCE = {"TIMEOUT": "120", "STUCK_TIMEOUT": "0", "SMOKE_TIMEOUT": "0", "LOCK_TIMEOUT": "0"}
 
 
 class Desk:
-    """Runs scripts/deploy."""
+    """A copy of the repository, and the settings of scripts/deploy."""
 
     def __init__(self, folder: Path, cluster: Cluster, address: str) -> None:
         self.cluster = cluster
@@ -49,13 +49,13 @@ class Desk:
         self.nodes.write_text("{}")
         self.environment = servers.environment() | PATIENCE
         self.environment |= {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(self.temporary)}
-        # kubectl ends long before it pays to collect garbage.
+        # Garbage collection costs a short-lived kubectl more than it saves.
         self.environment |= {"GOGC": "off", "REAL_KUBECTL": KUBECTL, "NODE": str(self.nodes), "HOME": str(folder)}
         self.environment |= {"KUBECONFIG": str(self.kubeconfig(folder / "kubeconfig", address))}
 
     @staticmethod
     def kubeconfig(path: Path, address: str) -> Path:
-        """Write the settings of a kubectl that asks that API server."""
+        """Write a kubeconfig for an API server."""
         named: dict[str, Any] = {"clusters": [{"name": "it", "cluster": {"server": address}}]}
         named |= {"users": [{"name": "it", "user": {}}], "current-context": "minikube"}
         named |= {"contexts": [{"name": "minikube", "context": {"cluster": "it", "user": "it"}}]}
@@ -63,7 +63,7 @@ class Desk:
         return path
 
     def image(self, tag: str, port: int, bundle: Path = CHAMPION, registry: str = "localhost/mlops") -> None:
-        """Say which running service, and which bundle in it, an image of that tag is."""
+        """Let a running service stand for the pods of an image."""
         nodes = json.loads(self.nodes.read_text())
         nodes[f"{registry}/inference:{tag}"] = {"port": port, "bundle": str(bundle)}
         self.nodes.write_text(json.dumps(nodes))
@@ -79,7 +79,7 @@ class Desk:
         )
 
     def deploy(self, *arguments: str, **settings: str) -> tuple[int, str]:
-        """Exit code and all that was printed; nothing is left behind, however it ended."""
+        """Return the exit code and the output, and check that nothing is left behind."""
         process = self.start(*arguments, **settings)
         printed, _ = process.communicate(timeout=120)
         self.assert_nothing_left()
@@ -99,13 +99,13 @@ class Desk:
         return printed
 
     def running(self) -> list[str]:
-        """Images of the service and of the job."""
+        """Return the images of the service and of the job."""
         service = self.cluster.get("deployments", "mlops", "mlops-service")["spec"]["template"]["spec"]
         job = self.cluster.get("cronjobs", "monitoring", "post-deploy-accuracy")["spec"]["jobTemplate"]["spec"]
         return [pod["containers"][0]["image"] for pod in (service, job["template"]["spec"])]
 
     def state(self) -> dict[str, Any]:
-        """Everything that somebody wrote into the cluster, without what the cluster adds."""
+        """Return all objects without pods, events and fields that the cluster adds."""
         added = {"uid", "resourceVersion", "generation", "creationTimestamp"}
         return {
             "/".join(key): {name: value for name, value in thing.items() if name not in ("status", "metadata")}
@@ -115,7 +115,7 @@ class Desk:
         }
 
     def lock(self, expires: float) -> None:
-        """Hold the lock, as another deploy does."""
+        """Create the lock of another deploy."""
         data = {"holder": "somebody@elsewhere", "expires": str(int(time.time() + expires))}
         lock = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "deploy-lock"}, "data": data}
         self.cluster.create("configmaps", "default", lock)

@@ -1,15 +1,14 @@
-"""kubectl on the PATH of a test: the real one, but for the two verbs that need a node.
+"""kubectl for tests: the real one, except for the two verbs that need a node.
 
-``port-forward`` forwards to a real service, which stands for the pods of an image, and ``exec`` reads the bundle
-that this service has. Both refuse what the script does not need. NODE names the file that knows these services.
+``port-forward`` names the port of a real service, which stands for the pods of an image, and ``exec`` reads the bundle
+of this service. Both fail at arguments that the script does not use. NODE is the file that lists these services.
 """
 
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +29,7 @@ def get(*arguments: str) -> Any:
 
 
 def backend(pod: Any) -> Any:
-    """Address and bundle of the service that stands for a pod's image."""
+    """Return the port and the bundle of the service that stands for the image of a pod."""
     if not pod["status"]["containerStatuses"][0]["state"].get("running"):
         fail(f"unable to forward port because pod is not running. Current status={pod['status']['phase']}")
     node = json.loads(Path(os.environ["NODE"]).read_text())
@@ -43,22 +42,11 @@ def port_forward() -> None:
     pods = get("pods", "-l", labels)["items"]
     if not pods:
         fail("timed out waiting for the condition")
-    # kubectl takes any, and a pod that is leaving is one.
-    to = backend(min(pods, key=lambda pod: "deletionTimestamp" not in pod["metadata"]))["port"]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        sys.stdout.write(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> 8000\n")
-        sys.stdout.flush()
-        while True:
-            client, _ = listener.accept()
-            pod = socket.create_connection(("127.0.0.1", to))
-            for source, sink in ((client, pod), (pod, client)):
-                threading.Thread(target=pump, args=(source, sink), daemon=True).start()
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    while data := source.recv(65536):
-        sink.sendall(data)
-    sink.shutdown(socket.SHUT_WR)
+    # kubectl takes any pod, also one that is leaving.
+    port = backend(min(pods, key=lambda pod: "deletionTimestamp" not in pod["metadata"]))["port"]
+    sys.stdout.write(f"Forwarding from 127.0.0.1:{port} -> 8000\n")
+    sys.stdout.flush()
+    signal.pause()
 
 
 def main(arguments: list[str]) -> None:

@@ -23,7 +23,7 @@ class Launched:
     def printed(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
+    def wait_for(self, text: str, seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.printed:
             ended = self.process.poll() is not None
@@ -32,7 +32,7 @@ class Launched:
             time.sleep(0.1)
 
     def wait(self) -> int:
-        return self.process.wait(60)
+        return self.process.wait(200)
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
