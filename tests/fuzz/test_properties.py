@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, too_laborious
+from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, exceeds_limits
 from bundle.preprocess import ImageError, decode
 from services.inference import app
 from tests import bundles
@@ -99,7 +99,7 @@ def test_a_jpeg_is_refused_for_the_scans_and_segments_that_it_has(sorts, times, 
     made = {"scan": scan, "segment": formats.segment(0xE5, b"\xff\xda\xff\xd9"), "comment": formats.segment(0xFE, b"")}
     data = b"\xff\xd8" + b"".join(made[sort] for sort in sorts) * times + b"\xff\xd9" + made["scan"] * MAX_SEGMENTS
     scans = sorts.count("scan") * times
-    assert too_laborious(data) == (scans > MAX_SCANS or len(sorts) * times > MAX_SEGMENTS)
+    assert exceeds_limits(data) == (scans > MAX_SCANS or len(sorts) * times > MAX_SEGMENTS)
 
 
 @pytest.fixture(scope="module")
