@@ -1,5 +1,3 @@
-"""Numbers of pictures, by hand."""
-
 import numpy as np
 import pytest
 
@@ -19,17 +17,17 @@ def test_black_white_and_halves():
     assert one(square) == pytest.approx({"brightness": 0.5, "contrast": 0.5, "sharpness": 1 / 18}, abs=1e-5)
 
 
-def test_colours_count_as_people_see_them():
+def test_brightness_weighs_colours_as_the_eye():
     red, green = (np.zeros((4, 4, 3)) for _ in range(2))
     red[..., 0], green[..., 1] = 255, 255
     assert one(red)["brightness"] == pytest.approx(0.299, abs=1e-3)
     assert one(green)["brightness"] == pytest.approx(0.587, abs=1e-3)
 
 
-def test_each_picture_has_its_own_and_all_lie_in_their_ranges():
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    pictures[2] = 7
-    found = statistics(pictures)
+def test_each_image_has_its_own_statistics_in_range():
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    images[2] = 7
+    found = statistics(images)
     assert found.keys() == RANGES.keys()
     for name, values in found.items():
         low, high = RANGES[name]

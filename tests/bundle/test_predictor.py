@@ -1,5 +1,3 @@
-"""What ONNX Runtime makes of a graph for this machine's processor answers as the graph itself does."""
-
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -11,14 +9,14 @@ from bundle.load import Bundle
 from bundle.predictor import INPUT_NAME, OUTPUT_NAME, Predictor
 from tests.servers import ROOT
 
-# Parts of a photo, by their left and upper corners, with so much contrast that many values are at their largest.
+# Crops of a photo with so much contrast that many values are saturated.
 CORNERS = range(0, 120, 20)
 CONTRAST = 8
 ROUNDING = 0.01
 
 
-def of_all_8_bits(model: bytes) -> bytes:
-    """Give a graph whose weights use 7 of their 8 bits with twice their numbers, each worth half as much."""
+def widen_to_8_bits(model: bytes) -> bytes:
+    """Return the graph with doubled weights and halved scales: 8 bits where the weights use 7."""
     graph = onnx.load_from_string(model)
     values = {one.name: one for one in graph.graph.initializer}
     for node in graph.graph.node:
@@ -34,13 +32,13 @@ def of_all_8_bits(model: bytes) -> bytes:
     return graph.SerializeToString()
 
 
-def harsh_pictures(size: int) -> np.ndarray:
+def harsh_images(size: int) -> np.ndarray:
     cat = ImageEnhance.Contrast(Image.open(ROOT / "docs" / "cat.jpg").convert("RGB")).enhance(CONTRAST)
     parts = [cat.crop((x, y, x + 180, y + 180)).resize((size, size)) for x in CORNERS for y in CORNERS]
     return np.stack([np.asarray(part) for part in parts])
 
 
-def as_written(model: bytes, pixels: np.ndarray) -> np.ndarray:
+def run_unoptimised(model: bytes, pixels: np.ndarray) -> np.ndarray:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -49,7 +47,7 @@ def as_written(model: bytes, pixels: np.ndarray) -> np.ndarray:
 
 def test_products_of_8_bits_do_not_overflow():
     shipped = bundle_folder.load(ROOT / "models" / "champion")
-    pixels = harsh_pictures(shipped.manifest.input.size)
-    for model in (shipped.model, of_all_8_bits(shipped.model)):
+    pixels = harsh_images(shipped.manifest.input.size)
+    for model in (shipped.model, widen_to_8_bits(shipped.model)):
         answers = Predictor(Bundle(shipped.manifest, model)).predict(pixels)
-        np.testing.assert_allclose(answers, as_written(model, pixels), atol=ROUNDING)
+        np.testing.assert_allclose(answers, run_unoptimised(model, pixels), atol=ROUNDING)

@@ -1,11 +1,13 @@
-"""Decoding: every kind of picture gives the pixels a person sees, and nothing else gives pixels."""
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bundle.preprocess import BrokenImageError, ImageError, UnsupportedImageError, decode
-from tests import drawn_images as pictures
+from tests import drawn_images as images
+from tests import servers
 from tests.drawn_images import BLUE, GREEN, RED, WHITE
 from tests.fuzz import formats
 
@@ -14,7 +16,7 @@ SIZE = 32
 
 @pytest.fixture(autouse=True)
 def limit_of_pillow(monkeypatch):
-    """Decoding sets one of the whole process, which others that open pictures here would meet."""
+    """Restore Pillow's limit, which decoding sets for the whole process."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
@@ -24,10 +26,10 @@ def assert_colour(pixels, colour, tolerance=12):
     assert np.abs(pixels.astype(int) - colour).max() <= tolerance
 
 
-@pytest.mark.parametrize("name", pictures.ACCEPTED)
+@pytest.mark.parametrize("name", images.ACCEPTED)
 @pytest.mark.parametrize("resize", ["stretch", "center-crop"])
-def test_every_accepted_kind_shows_its_colour(name, resize):
-    assert_colour(decode(pictures.ACCEPTED[name](), SIZE, resize), RED)
+def test_accepted_format_keeps_its_colour(name, resize):
+    assert_colour(decode(images.ACCEPTED[name](), SIZE, resize), RED)
 
 
 def assert_corners(pixels):
@@ -36,34 +38,34 @@ def assert_corners(pixels):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_puts_a_picture_right(orientation):
-    assert_corners(decode(pictures.oriented(orientation), SIZE, "stretch"))
+def test_exif_orientation_is_applied(orientation):
+    assert_corners(decode(images.oriented(orientation), SIZE, "stretch"))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_impossible_orientation_is_no_orientation(orientation):
-    assert_corners(decode(pictures.oriented(orientation), SIZE, "stretch"))
+def test_invalid_orientation_is_ignored(orientation):
+    assert_corners(decode(images.oriented(orientation), SIZE, "stretch"))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
-def test_broken_exif_does_not_spoil_a_good_picture():
-    assert_corners(decode(pictures.broken_exif(), SIZE, "stretch"))
+def test_broken_exif_is_ignored():
+    assert_corners(decode(images.broken_exif(), SIZE, "stretch"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_transparency_is_laid_on_white(kind):
-    assert_colour(decode(pictures.transparent(kind), SIZE, "stretch"), WHITE)
+def test_transparency_becomes_white(kind):
+    assert_colour(decode(images.transparent(kind), SIZE, "stretch"), WHITE)
 
 
 def test_half_transparent_red_is_pink():
-    image = pictures.Image.new("RGBA", (64, 64), (255, 0, 0, 128))
-    assert_colour(decode(pictures.encode(image), SIZE, "stretch"), (255, 127, 127), 2)
+    image = images.Image.new("RGBA", (64, 64), (255, 0, 0, 128))
+    assert_colour(decode(images.encode(image), SIZE, "stretch"), (255, 127, 127), 2)
 
 
-def test_the_colour_under_full_transparency_does_not_leak():
-    image = pictures.Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+def test_colour_under_transparency_does_not_leak():
+    image = images.Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 31, 64))
-    pixels = decode(pictures.encode(image), SIZE, "stretch").astype(int)
+    pixels = decode(images.encode(image), SIZE, "stretch").astype(int)
     assert (pixels[:, :, 0] >= 254).all(), "black from under the transparent half shows at the edge"
 
 
@@ -72,53 +74,53 @@ def test_the_colour_under_full_transparency_does_not_leak():
     [("L", (128, 128, 128)), ("1", WHITE), ("LA", (128, 128, 128)), ("P", (128, 128, 128))],
 )
 def test_grey_modes(mode, colour):
-    image = pictures.Image.new("L", (64, 64), 128 if mode != "1" else 255).convert(mode)
-    assert_colour(decode(pictures.encode(image), SIZE, "stretch"), colour)
+    image = images.Image.new("L", (64, 64), 128 if mode != "1" else 255).convert(mode)
+    assert_colour(decode(images.encode(image), SIZE, "stretch"), colour)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped():
-    assert_colour(decode(pictures.grey_16_bit(), SIZE, "stretch"), (127, 127, 127), 2)
+def test_16_bits_are_scaled_and_not_clipped():
+    assert_colour(decode(images.grey_16_bit(), SIZE, "stretch"), (127, 127, 127), 2)
 
 
 def test_center_crop_cuts_and_stretch_keeps():
-    image = pictures.Image.new("RGB", (300, 100), BLUE)
+    image = images.Image.new("RGB", (300, 100), BLUE)
     image.paste(RED, (100, 0, 200, 100))
-    data = pictures.encode(image)
+    data = images.encode(image)
     assert_colour(decode(data, SIZE, "center-crop")[:, 2:-2].repeat(2, axis=1)[:, :SIZE], RED)
     assert_colour(decode(data, SIZE, "stretch")[:, :8].repeat(4, axis=1), BLUE)
 
 
-def test_a_large_jpeg_decoded_at_reduced_scale_looks_like_the_whole():
+def test_large_jpeg_at_reduced_scale_looks_the_same():
     ramp = np.linspace(0, 255, 2000).astype(np.uint8)
-    image = pictures.Image.fromarray(np.stack([np.tile(ramp, (1500, 1))] * 3, axis=-1))
-    whole = np.asarray(image.resize((SIZE, SIZE), pictures.Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(decode(pictures.encode(image, "JPEG", quality=95), SIZE, "stretch") - whole).max() <= 4
+    image = images.Image.fromarray(np.stack([np.tile(ramp, (1500, 1))] * 3, axis=-1))
+    whole = np.asarray(image.resize((SIZE, SIZE), images.Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(decode(images.encode(image, "JPEG", quality=95), SIZE, "stretch") - whole).max() <= 4
 
 
-def test_a_jpeg_at_reduced_scale_is_not_stretched_by_its_last_half_filled_pixels():
+def test_jpeg_at_reduced_scale_is_not_stretched():
     side = 8 * 2 * SIZE + 1  # an eighth of it ends with a column, and a row, that stands for one pixel of eight
     waves = 128 + 100 * np.sin(np.arange(side) * 2 * np.pi / 128)
-    image = pictures.Image.fromarray(np.add.outer(waves / 2, waves / 2).round().astype(np.uint8)).convert("RGB")
-    whole = decode(pictures.encode(image, "BMP"), SIZE, "stretch").astype(int)
-    scaled = decode(pictures.encode(image, "JPEG", quality=95), SIZE, "stretch")
+    image = images.Image.fromarray(np.add.outer(waves / 2, waves / 2).round().astype(np.uint8)).convert("RGB")
+    whole = decode(images.encode(image, "BMP"), SIZE, "stretch").astype(int)
+    scaled = decode(images.encode(image, "JPEG", quality=95), SIZE, "stretch")
     assert np.abs(scaled - whole).max() <= 8
 
 
-@pytest.mark.parametrize("name", pictures.NOT_PICTURES)
-def test_what_is_no_accepted_picture_is_unsupported(name):
+@pytest.mark.parametrize("name", images.NOT_PICTURES)
+def test_other_format_is_unsupported(name):
     with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP"):
-        decode(pictures.NOT_PICTURES[name](), SIZE, "stretch")
+        decode(images.NOT_PICTURES[name](), SIZE, "stretch")
 
 
-@pytest.mark.parametrize("name", pictures.BROKEN)
-def test_a_broken_picture_is_named_broken(name):
+@pytest.mark.parametrize("name", images.BROKEN)
+def test_broken_image_is_refused(name):
     with pytest.raises(BrokenImageError):
-        decode(pictures.BROKEN[name](), SIZE, "stretch")
+        decode(images.BROKEN[name](), SIZE, "stretch")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_cut_picture_is_refused_or_whole_but_never_half(kind):
-    data = pictures.noise(kind)
+def test_truncated_image_is_refused_or_whole(kind):
+    data = images.noise(kind)
     whole = decode(data, SIZE, "stretch")
     refused = 0
     for length in [*range(0, len(data), max(1, len(data) // 150)), *range(len(data) - 12, len(data))]:
@@ -127,20 +129,20 @@ def test_a_cut_picture_is_refused_or_whole_but_never_half(kind):
         except ImageError:
             refused += 1
         else:
-            assert np.array_equal(pixels, whole), f"cut at {length} of {len(data)} bytes gives half a picture"
+            assert np.array_equal(pixels, whole), f"cut at {length} of {len(data)} bytes gives half an image"
     assert refused >= 150
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as the service does
-def test_too_many_pixels_are_refused_before_decoding_and_exactly_enough_are_not():
-    data = pictures.plain(RED, "PNG", (100, 100))
+def test_number_of_pixels_is_limited_exactly():
+    data = images.plain(RED, "PNG", (100, 100))
     assert_colour(decode(data, SIZE, "stretch", max_pixels=10_000), RED)
     with pytest.raises(BrokenImageError, match="100 × 100 pixels; at most 9,999"):
         decode(data, SIZE, "stretch", max_pixels=9_999)
 
 
-def test_a_png_damaged_inside_is_refused():
-    data = pictures.noise("PNG")
+def test_damaged_png_is_refused():
+    data = images.noise("PNG")
     for percent in range(20, 100, 20):
         place = len(data) * percent // 100
         damaged = data[:place] + bytes(8) + data[place + 8 :]
@@ -148,12 +150,26 @@ def test_a_png_damaged_inside_is_refused():
             decode(damaged, SIZE, "stretch")
 
 
-def test_a_sound_is_no_broken_picture():
+def test_sound_is_no_broken_image():
     with pytest.raises(UnsupportedImageError):
         decode(b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), SIZE, "stretch")
 
 
-@pytest.mark.parametrize("flags", [0x08, 0x0D], ids=["background", "what was there before"])
-def test_a_gif_is_refused_before_pillow_makes_room_for_what_its_frame_leaves_behind(flags):
+@pytest.mark.parametrize("flags", [0x08, 0x0D], ids=["background", "previous"])
+def test_gif_is_refused_before_its_pixels_are_allocated(flags):
     with pytest.raises(BrokenImageError, match="more than 20,000 pixels; at most 10,000"):
         decode(formats.gif(1000, 1000, flags=flags), SIZE, "stretch", max_pixels=10_000)
+
+
+def test_decode_imports_nothing():
+    """Under gevent, an import in two native threads at the same time could wait for ever."""
+    code = """if True:
+        import sys
+        from bundle.preprocess import decode
+        from tests import drawn_images
+        before = set(sys.modules)
+        for make in (*drawn_images.ACCEPTED.values(), drawn_images.broken_exif, drawn_images.transparent):
+            decode(make(), 32, "stretch")
+        print(*(name for name in set(sys.modules) - before if name.startswith("PIL")))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=servers.ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

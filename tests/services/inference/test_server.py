@@ -30,7 +30,7 @@ LIMIT = 10_000
 @pytest.fixture(scope="module")
 def small(bundle, tmp_path_factory):
     """One worker with small limits."""
-    limits = {"WORKERS": 1, "MAX_UPLOAD_BYTES": LIMIT, "UPLOAD_TIMEOUT": 1, "GRACEFUL_TIMEOUT": 20}
+    limits = {"WORKERS": 1, "MAX_UPLOAD_BYTES": LIMIT, "UPLOAD_TIMEOUT": 1, "LOG_LEVEL": "debug"}
     with service(tmp_path_factory.mktemp("small"), MODEL_DIR=bundle, **limits) as running:
         running.wait_for_workers(1)
         yield running
@@ -121,6 +121,13 @@ def test_log_is_json_with_time_and_request_id(shared):
     assert (found["level"], found["message"], found["endpoint"]) == ("INFO", "request", "/predict")
     assert found["process"] in shared.workers()
     assert [line for line in shared.lines() if line["message"].startswith("Starting gunicorn")]
+
+
+def test_debug_log_has_no_lines_of_pillow(small):
+    """Its threads are no greenlets; they could wait for the lock of the log for ever."""
+    assert small.send(images.plain(RED, "PNG"), "image/png").status_code == 200
+    assert small.lines_at("DEBUG")
+    assert not [line for line in small.lines() if line["logger"].startswith("PIL")]
 
 
 @pytest.mark.parametrize(

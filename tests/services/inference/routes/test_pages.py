@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import bundles
-from tests import drawn_images as pictures
+from tests import drawn_images as images
 from tests.drawn_images import BLUE, GREEN, RED
 from tests.services.inference.serving import service
 
@@ -93,8 +93,8 @@ def cards(page, count):
 def files(tmp_path):
     paths = {}
     for name, content in {
-        "red.jpg": pictures.plain(RED),
-        "green.png": pictures.plain(GREEN, "PNG"),
+        "red.jpg": images.plain(RED),
+        "green.png": images.plain(GREEN, "PNG"),
         "notes.jpg": b"just text",
     }.items():
         paths[name] = tmp_path / name
@@ -102,7 +102,7 @@ def files(tmp_path):
     return paths
 
 
-def test_choosing_a_picture_shows_it_with_its_label_and_a_bar_per_class(page, files):
+def test_chosen_image_is_shown_with_its_label_and_a_bar_per_class(page, files):
     choose(page, files["red.jpg"])
     [(name, label, bars)] = cards(page, 1)
     assert (name, label) == ("red.jpg", "red")
@@ -112,23 +112,23 @@ def test_choosing_a_picture_shows_it_with_its_label_and_a_bar_per_class(page, fi
     widths = [fill.rect["width"] for fill in page.find_elements(By.CSS_SELECTOR, ".fill")]
     assert widths[0] > 100 > 10 > widths[1]
     image = page.find_element(By.CSS_SELECTOR, ".card img")
-    assert page.execute_script("return arguments[0].naturalWidth", image) == pictures.SIDE
+    assert page.execute_script("return arguments[0].naturalWidth", image) == images.SIDE
     assert image.get_attribute("alt") == "red.jpg: red"
     assert page.find_element(By.CSS_SELECTOR, "[role=status]").text == "red.jpg: red, " + bars[0][1]
 
 
-def test_several_pictures_at_once_and_the_same_one_again(page, files):
+def test_several_images_and_the_same_one_again(page, files):
     choose(page, files["red.jpg"], files["green.png"])
     assert [card[:2] for card in cards(page, 2)] == [("green.png", "green"), ("red.jpg", "red")]
     choose(page, files["red.jpg"])
     assert [card[1] for card in cards(page, 3)] == ["red", "green", "red"]
 
 
-def test_an_uncertain_answer_says_so(page, files):
+def test_uncertain_answer_is_marked(page, files):
     choose(page, files["red.jpg"])
     cards(page, 1)
     assert not page.find_element(By.CSS_SELECTOR, ".note").is_displayed()
-    files["notes.jpg"].write_bytes(pictures.plain((90, 90, 90)))
+    files["notes.jpg"].write_bytes(images.plain((90, 90, 90)))
     choose(page, files["notes.jpg"])
     cards(page, 2)
     notes = [note.text for note in page.find_elements(By.CSS_SELECTOR, ".note") if note.is_displayed()]
@@ -137,21 +137,21 @@ def test_an_uncertain_answer_says_so(page, files):
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_dropping_and_pasting(page, how):
-    page.execute_script(HAND_OVER, how, base64.b64encode(pictures.plain(BLUE, "PNG")).decode())
+def test_image_is_dropped_or_pasted(page, how):
+    page.execute_script(HAND_OVER, how, base64.b64encode(images.plain(BLUE, "PNG")).decode())
     assert [card[:2] for card in cards(page, 1)] == [("given.png", "blue")]
 
 
-def test_an_error_is_told_in_words_and_the_other_pictures_still_count(browser, shared, files):
+def test_refused_image_shows_the_problem_beside_other_answers(browser, shared, files):
     with opened(browser, shared, "/", complaints=1) as page:  # the browser itself notes the 415
         choose(page, files["notes.jpg"], files["red.jpg"])
-        assert [card[1] for card in cards(page, 2)] == ["red", "Not a picture of an accepted kind"]
+        assert [card[1] for card in cards(page, 2)] == ["red", "Not an image of an accepted format"]
         text = page.find_element(By.CSS_SELECTOR, ".card.problem").text
         assert "Send one of: JPEG, PNG" in text
         assert not page.find_elements(By.CSS_SELECTOR, ".card.problem img")
 
 
-def test_a_service_that_is_gone_is_told_in_words(browser, bundle, tmp_path, files):
+def test_service_that_is_gone_is_shown(browser, bundle, tmp_path, files):
     with service(tmp_path, MODEL_DIR=bundle) as running:
         browser.get(running.address)
     choose(browser, files["red.jpg"])
@@ -159,7 +159,7 @@ def test_a_service_that_is_gone_is_told_in_words(browser, bundle, tmp_path, file
     assert label == "No answer"
 
 
-def test_a_service_that_wants_a_key_asks_for_it_once(browser, bundle, tmp_path, files):
+def test_page_asks_once_for_an_api_key(browser, bundle, tmp_path, files):
     keys = tmp_path / "keys"
     keys.write_text("page:0123456789abcdef\n")
 
@@ -182,7 +182,7 @@ def test_a_service_that_wants_a_key_asks_for_it_once(browser, bundle, tmp_path, 
         assert [card[1] for card in cards(browser, 1)] == ["An API key is needed"]
 
 
-def test_everything_is_reached_by_keyboard_and_has_a_name(page):
+def test_controls_are_reached_by_keyboard_and_have_names(page):
     reached = []
     for _ in range(3):
         ActionChains(page).send_keys(Keys.TAB).perform()
@@ -195,7 +195,7 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(page):
     assert page.execute_script(style) == "solid", "a person at the keyboard must see where they are"
 
 
-def test_the_page_names_the_model_and_links_to_docs_and_metrics(page, shared):
+def test_page_names_the_model_and_links_to_docs_and_metrics(page, shared):
     assert "This model tells apart red, green and blue." in page.find_element(By.TAG_NAME, "header").text
     assert "Model colours, version 1" in page.find_element(By.TAG_NAME, "footer").text
     for link in page.find_elements(By.CSS_SELECTOR, "footer a"):
@@ -203,7 +203,7 @@ def test_the_page_names_the_model_and_links_to_docs_and_metrics(page, shared):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling_and_text_stands_out(browser, tmp_path, scheme, files):
+def test_phone_needs_no_sideways_scrolling_and_text_has_contrast(browser, tmp_path, scheme, files):
     long = ["a_class_with_quite_a_long_name_without_spaces", "ordinary", "x"]
     folder = bundles.write(tmp_path / "model", classes=long)
     with service(tmp_path, MODEL_DIR=folder) as running:
