@@ -1,230 +1,217 @@
-"""From a folder of photos to a tracked, gated bundle: the steps, one after the other."""
+"""Go from a folder of images to a published bundle: scan, prepare, train, export, evaluate, log, gate, publish."""
 
 import argparse
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from mlflow import MlflowClient
-from torch import nn
+from numpy.typing import NDArray
 
-from bundle.manifest import MANIFEST_FILE, Training
+from bundle import manifest as sections
+from bundle.load import Bundle
+from bundle.manifest import MANIFEST_FILE
 from ml.data import report
-from ml.data.dataset import DataError, Dataset, LabelledImage
-from ml.data.folder import slug
-from ml.data.scan import collect, scan
-from ml.evaluation import out_of_distribution as neither
+from ml.data.dataset import Dataset
+from ml.data.scan import scan
+from ml.evaluation import evaluation as evaluations
+from ml.evaluation import out_of_distribution, plots, robustness
+from ml.evaluation.evaluation import Evaluation
+from ml.evaluation.metrics import metrics, reference, summary
+from ml.export import graph, mlflow_model
+from ml.export.mahalanobis import with_limits
+from ml.export.serving_model import ServingModel, calibrated
 from ml.export.write_bundle import write
-from ml.finalize import ExportOptions, ServingPixels, finish
-from ml.model.architectures import build, describe_weights
-from ml.registry import model_registry as registry
-from ml.tracking.tracker import STATE_FILE, Tracker
+from ml.registry.gate import Verdict
+from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, register
 from ml.training import checkpoint, distributed
-from ml.training import config as recipes
 from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import TrainingConfig
-from ml.training.device import choose_device, describe_machine, mixed_precision
-from ml.training.epoch import Epoch
-from ml.training.loader import Pixels
-from ml.training.trainer import fit
+from ml.training.device import choose_device
+from ml.training.loader import CACHE_MARGIN, Pixels
+from ml.training.state import Epoch
+from ml.training.trainer import TrainingResult, fit
+from ml.training_run import TrainingRun, build_network, git_commit, load_config, prepare
 
-CODE = Path(__file__).resolve().parent
-RUNS = Path("runs")
-LEFT_OUT = "left_out.csv"
-# Training pictures are kept larger than the network takes, so that a random crop still has its resolution.
-CACHE_MARGIN = 1.25
-FAMILIAR_PICTURES = 4000
+PARITY_IMAGES = 64
+CALIBRATION_IMAGES = 256
+# Enough for the covariance of the Mahalanobis distance.
+DISTANCE_IMAGES = 4000
 
 
 def run(client: MlflowClient, options: argparse.Namespace) -> int:
-    """Go from a folder to a gated bundle, as the options of ``ml.train`` say.
-
-    Started several times by ``torchrun``, all train together, and the first does the rest.
+    """Run all steps; of the processes that ``torchrun`` started, the others only train.
 
     Returns:
-        0 if a sound bundle came of it, promoted or not; 1 if MLflow was lost, so that the gate is still to come.
+        0 if there is a bundle, promoted or not; 1 if MLflow was lost, so that it is yet to be gated.
     """
-    device = distributed.own_device(choose_device(options.device))
-    with distributed.processes(device):
-        return _run(client, options, device) if distributed.is_first() else _help(options, device)
+    device = distributed.local_device(choose_device(options.device))
+    with distributed.process_group(device):
+        if not distributed.is_main_process():
+            run_secondary_rank(options, device)
+            return 0
+        commit = git_commit()  # first, since the code may change during a long training
+        dataset = scan(options.data, exclude=options.exclude)
+        training_run = prepare(client, options, dataset, device, commit)
+        try:
+            result = train(training_run)
+            bundle, evaluation = evaluate(training_run, export(training_run, result))
+            log(training_run, result, bundle, evaluation)
+        except BaseException as error:
+            training_run.tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        if unsent := training_run.tracker.finish():
+            print(_recovery(training_run, unsent), file=sys.stderr)
+            return 1
+        publish(training_run, bundle, gate(training_run, bundle))
+        return 0
 
 
-def _help(options: argparse.Namespace, device: torch.device) -> int:
-    """Train along with the first process, which alone prints, logs and writes."""
-    data = scan(options.data, exclude=options.exclude, progress=False)
-    folder = Path(options.resume or "")
-    recipe = _recipe(options, data, folder)
-    network = _network(recipe, data)
-    distributed.of_first(None)  # which decodes what all read
-    training, validation = _pixels(data, recipe, options.cache)
-    fit(network, training, validation, recipe, device, folder, bool(options.resume))
-    return 0
+def run_secondary_rank(options: argparse.Namespace, device: torch.device) -> None:
+    """Train along with the main process, without printing, logging or writing."""
+    dataset = scan(options.data, exclude=options.exclude, progress=False)
+    config = load_config(options, dataset)
+    network = build_network(config, dataset)
+    distributed.broadcast_from_main(None)  # wait until it has decoded the images
+    training, validation = decode(dataset, config, options.cache)
+    fit(network, training, validation, config, device, options.resume or Path(), bool(options.resume))
 
 
-def _run(client: MlflowClient, options: argparse.Namespace, device: torch.device) -> int:
-    commit = _git_commit()  # now: somebody may go on working while it trains
-    data = scan(options.data, exclude=options.exclude)
-    photos, others = _acceptance(options.acceptance, data), neither.read(options.neither)
-    extras = ExportOptions(options.precision, options.mirrored, photos, others)
-    champion = options.champion or registry.SERVED
-    served = registry.served_bundle(champion, data)
-    folder = _folder(options, data)
-    print(report.describe(data, f"{folder / LEFT_OUT} lists them all"))
-    recipe = _recipe(options, data, folder)
-    network = _network(recipe, data)
-    initial_weights = describe_weights(recipe.weights)
-    print(f"{recipe.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
-    tracker = _tracker(client, folder, recipe, data, device, options, commit)
-    log = _log_to(tracker)
-    try:
-        if options.resume:
-            # The last epoch of a run that was killed may be in the checkpoint alone.
-            for epoch in checkpoint.read(folder / CHECKPOINT, recipe)["history"]:
-                log(Epoch(**epoch))
-        training, validation = _pixels(data, recipe, options.cache)
-        distributed.of_first(None)
-        fitted = fit(network, training, validation, recipe, device, folder, bool(options.resume), log)
-        print(f"Training ended: {fitted.ending}; best of {len(fitted.history)} epochs: {fitted.best_epoch}.")
-        shown = _shown(data, recipe, options.serve_size or recipe.size, options.cache)
-        origin = Training(
-            run_id=tracker.run_id,
-            git_commit=commit,
-            architecture=recipe.architecture,
-            initial_weights=initial_weights,
-            epochs=0,
-            seed=recipe.seed,
-            recipe={k: v for k, v in asdict(recipe).items() if k not in ("data_fingerprint", "weights")},
-            machine=describe_machine(device),
-        )
-        bundle = finish(network, fitted, shown, data, recipe, origin, tracker, folder, extras)
-    except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    unsent = tracker.finish()
-    if unsent:
-        lost = "\n  ".join(unsent)
-        exclude = [text for path in options.exclude for text in ("--exclude", path)]
-        print(
-            f"\nNot all could be sent to MLflow; it is kept:\n  {lost}\nThe bundle is in "
-            f"{folder / registry.BUNDLE_FOLDER}. When MLflow is well:\n  {report.command('ml.tracking', folder)}\n"
-            f"  {report.command('ml.registry', 'register', folder)}\n"
-            f"  {report.command('ml.registry', 'gate', '--data', options.data, *exclude)}",
-            file=sys.stderr,
-        )
-        return 1
-    verdict = registry.submit(client, bundle, tracker.run_id, data, served)
-    print(f"\nGate:\n{verdict.table()}")
-    if verdict.promoted and data.synthetic and not options.champion:
-        print(f"\nTrained on drawn pictures: {champion} stays as it is (--champion {champion} would replace it).")
-    elif verdict.promoted:
-        if served is None and (champion / MANIFEST_FILE).exists():
-            print(f"\n{champion} held a model of other classes; `git checkout {champion}` brings it back.")
-        write(champion, bundle)
-        print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
-    return 0
+def decode(dataset: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixels, Pixels]:
+    """Decode the training and validation images, or find them in the cache."""
+    side = round(config.size * CACHE_MARGIN)
+    training = Pixels(dataset.split("train"), side, config.resize, cache, "training images")
+    return training, Pixels(dataset.split("validation"), config.size, config.resize, cache, "validation images")
 
 
-def _recipe(options: argparse.Namespace, data: Dataset, folder: Path) -> TrainingConfig:
-    earlier = TrainingConfig(**checkpoint.read(folder / CHECKPOINT)["recipe"]) if options.resume else None
-    recipe = recipes.from_options(options, data.fingerprint, earlier)
-    if earlier:
-        checkpoint.require_same(folder / CHECKPOINT, earlier, recipe)
-    return recipe
+def train(run: TrainingRun) -> TrainingResult:
+    """Train the network, and log every epoch."""
+
+    def log_epoch(epoch: Epoch) -> None:
+        values = asdict(epoch)
+        run.tracker.metrics(values, step=values.pop("epoch"))
+
+    resume = bool(run.options.resume)
+    if resume:
+        # The last epoch of a killed run may be in the checkpoint but not in MLflow.
+        _, state = checkpoint.read(run.folder / CHECKPOINT)
+        for epoch in state["history"]:
+            log_epoch(Epoch(**epoch))
+    training, validation = decode(run.dataset, run.config, run.options.cache)
+    distributed.broadcast_from_main(None)
+    result = fit(run.network, training, validation, run.config, run.device, run.folder, resume, log_epoch)
+    print(f"Training ended: {result.ending}; best of {len(result.history)} epochs: {result.best_epoch}.")
+    return result
 
 
-def _network(recipe: TrainingConfig, data: Dataset) -> nn.Module:
-    torch.manual_seed(recipe.seed)
-    return build(recipe.architecture, len(data.classes), recipe.weights)
+def export(run: TrainingRun, result: TrainingResult) -> Bundle:
+    """Export the best weights as a bundle with its limits for uncertain answers, and as an MLflow model.
 
-
-def _folder(options: argparse.Namespace, data: Dataset) -> Path:
-    if options.resume:
-        return Path(options.resume)
-    folder = Path(options.out or RUNS / f"{slug(data.name)}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    if (folder / STATE_FILE).exists():
-        raise DataError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another --out.")
-    return folder
-
-
-def _tracker(
-    client: MlflowClient,
-    folder: Path,
-    recipe: TrainingConfig,
-    data: Dataset,
-    device: torch.device,
-    options: argparse.Namespace,
-    commit: str | None,
-) -> Tracker:
-    if options.resume:
-        tracker = Tracker.reopen(client, folder)
-        tracker.status("RUNNING")
-        return tracker
-    folder.mkdir(parents=True, exist_ok=True)
-    tags = {
-        "dataset": data.name,
-        "synthetic": str(data.synthetic).lower(),
-        "git_commit": commit or "unknown",
-        "machine": describe_machine(device),
-    }
-    tracker = Tracker.start(client, folder, options.experiment or data.name, folder.name, tags)
-    counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in data.counts().items()}
-    report.write(folder / LEFT_OUT, data.problems)
-    tracker.file(folder / LEFT_OUT, to="data")
-    tracker.parameters(asdict(recipe) | counts | {"classes": ", ".join(data.classes), "device": str(device)})
-    return tracker
-
-
-def _acceptance(folder: Path | None, data: Dataset) -> tuple[LabelledImage, ...]:
-    """The photos of a folder that has the data set's classes, none of which is among the data set's pictures.
+    A network trained on crops sees objects enlarged, so the best ``--serve-size`` is above the crops' side (Touvron et
+    al. 2019, "Fixing the train-test resolution discrepancy").
 
     Raises:
-        DataError: It has other classes, or pictures of the data set.
+        ExportError: The graph's outputs differ from the network's.
     """
-    if folder is None:
-        return ()
-    photos = collect(folder)
-    if photos.classes != data.classes:
-        raise DataError(f"{folder} has the classes {', '.join(photos.classes)}, not {', '.join(data.classes)}.")
-    if known := {p.sha256 for p in data.images} & {p.sha256 for p in photos.images}:
-        raise DataError(f"{folder} has {len(known)} pictures of the data set: what was seen proves nothing.")
-    return photos.images
-
-
-def _pixels(data: Dataset, recipe: TrainingConfig, cache: Path) -> tuple[Pixels, Pixels]:
-    """Pictures to learn from and to validate with."""
-    side = round(recipe.size * CACHE_MARGIN)
-    training = Pixels(data.split("train"), side, recipe.resize, cache, "training pictures")
-    return training, Pixels(data.split("validation"), recipe.size, recipe.resize, cache, "validation pictures")
-
-
-def _shown(data: Dataset, recipe: TrainingConfig, size: int, cache: Path) -> ServingPixels:
-    """Pictures as they will be served: some that the network learned from, and those to choose limits with."""
-    learned = data.split("train")
-    some = learned[:: -(-len(learned) // FAMILIAR_PICTURES)]
-    return ServingPixels(
-        size,
-        Pixels(some, size, recipe.resize, cache, "familiar pictures"),
-        Pixels(data.split("validation"), size, recipe.resize, cache, "validation pictures"),
+    options, dataset, resize = run.options, run.dataset, run.config.resize
+    size = options.serve_size or run.config.size
+    learned = dataset.split("train")
+    sample = learned[:: -(-len(learned) // DISTANCE_IMAGES)]
+    training = Pixels(sample, size, resize, options.cache, "training images as served")
+    validation = Pixels(dataset.split("validation"), size, resize, options.cache, "validation images as served")
+    run.network.load_state_dict(result.best)
+    model = calibrated(run.network.cpu(), size, training, validation, options.mirrored)
+    bundle = graph.export(
+        model,
+        list(dataset.classes),
+        resize,
+        run.training.model_copy(update={"epochs": len(result.history), "hours": result.hours}),
+        sections.Dataset(
+            name=dataset.name,
+            source=dataset.source,
+            synthetic=dataset.synthetic,
+            fingerprint=dataset.fingerprint,
+            counts=dataset.counts(),
+            left_out=dataset.left_out(),
+            lists=dataset.lists,
+        ),
+        evenly_spaced(validation, CALIBRATION_IMAGES if options.precision == "int8" else PARITY_IMAGES),
+        options.precision,
     )
+    plain = ServingModel(run.network, size, model.temperature, mirrored=options.mirrored)
+    mlflow_model.save(plain, run.folder / "model")
+    return with_limits(bundle, validation)
 
 
-def _log_to(tracker: Tracker) -> Callable[[Epoch], None]:
-    def log(epoch: Epoch) -> None:
-        values = asdict(epoch)
-        tracker.metrics(values, step=values.pop("epoch"))
-
-    return log
+def evenly_spaced(images: Pixels, number: int) -> NDArray[np.uint8]:
+    """Choose up to so many images at equal distances: they are sorted by class, so every class is represented."""
+    chosen = np.linspace(0, len(images) - 1, min(number, len(images))).astype(int)
+    return np.array(images.pixels[chosen])
 
 
-def _git_commit() -> str | None:
-    """The commit this code is at, marked ``-dirty`` if it was changed since; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        result = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()
+def evaluate(run: TrainingRun, bundle: Bundle) -> tuple[Bundle, Evaluation]:
+    """Evaluate a bundle as the service would run it, and complete its manifest."""
+    evaluation = evaluations.evaluate(bundle, run.dataset.split("test"))
+    values = metrics(evaluation)
+    manifest = bundle.manifest.model_copy(
+        update={
+            "metrics": values,
+            "reference": reference(evaluation),
+            "acceptance": robustness.measure(bundle, run.photos) if run.photos else None,
+            "neither": out_of_distribution.measure(bundle, run.out_of_distribution),
+        }
+    )
+    print(f"\n{manifest.name} {manifest.version}, held-out images:\n{summary(values)}")
+    return replace(bundle, manifest=manifest), evaluation
+
+
+def log(run: TrainingRun, result: TrainingResult, bundle: Bundle, evaluation: Evaluation) -> None:
+    """Write the bundle and the plots to the run's folder, and log them to MLflow with the metrics and the model."""
+    write(run.folder / BUNDLE_FOLDER, bundle)
+    plots.save_all(result.history, evaluation, run.folder / "plots")
+    values = bundle.manifest.metrics
+    assert values is not None, "the bundle was evaluated"
+    single = {name: value for name, value in values.model_dump().items() if isinstance(value, int | float)}
+    recalls = {f"recall_{name}": value for name, value in values.recall.items()}
+    run.tracker.metrics({f"test_{name}": value for name, value in (single | recalls).items()})
+    run.tracker.file(run.folder / BUNDLE_FOLDER, to=bundle_path(bundle.manifest))
+    run.tracker.file(run.folder / "plots", to="plots")
+    run.tracker.model(run.folder / "model")
+
+
+def gate(run: TrainingRun, bundle: Bundle) -> Verdict:
+    """Register the bundle as challenger, and promote it if it is no worse than the champion."""
+    client = run.tracker.client
+    version = register(client, bundle, run.tracker.run_id)
+    verdict = challenge(client, version, bundle, run.dataset, run.served)
+    print(f"\nGate:\n{verdict.table()}")
+    return verdict
+
+
+def publish(run: TrainingRun, bundle: Bundle, verdict: Verdict) -> None:
+    """Replace the served bundle if the gate promoted the challenger."""
+    champion = run.champion
+    if not verdict.promoted:
+        return
+    if run.dataset.synthetic and not run.options.champion:
+        print(f"\nTrained on drawn images: {champion} is kept (--champion {champion} would replace it).")
+        return
+    if run.served is None and (champion / MANIFEST_FILE).exists():
+        print(f"\n{champion} held a model of other classes; `git checkout {champion}` restores it.")
+    write(champion, bundle)
+    print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
+
+
+def _recovery(run: TrainingRun, unsent: list[str]) -> str:
+    """Explain how to send and gate a bundle after MLflow was lost."""
+    exclude = [text for path in run.options.exclude for text in ("--exclude", path)]
+    commands = [
+        report.command("ml.tracking", run.folder),
+        report.command("ml.registry", "register", run.folder),
+        report.command("ml.registry", "gate", "--data", run.options.data, *exclude),
+    ]
+    lines = ["", "Some results could not be sent to MLflow; they are kept:", *(f"  {item}" for item in unsent)]
+    lines += [f"The bundle is in {run.folder / BUNDLE_FOLDER}. When MLflow is back:", *(f"  {c}" for c in commands)]
+    return "\n".join(lines)

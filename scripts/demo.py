@@ -17,7 +17,7 @@ import requests
 from bundle.load import load
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
-from ml.tracking.tracker import connect
+from ml.tracking.client import connect
 
 # The network learns the sample with it in about twenty seconds on two cores.
 RECIPE = "--architecture=resnet18_slim --size=64 --crop=0.6 --learning-rate=3e-3 --epochs=8 --batch=32"

@@ -1,1 +1,1 @@
-"""Measure a bundle on labelled images."""
+"""Evaluate bundles, and find label errors in data sets."""

@@ -1,4 +1,4 @@
-"""Pictures of nothing that a model could know, drawn or given, to see whether it says that it is unsure."""
+"""Measure how well a bundle flags images of none of its classes, drawn here or given as folders."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -16,57 +16,58 @@ from ml.data.dataset import DataError
 from ml.data.scan import CHECK_SIZE
 
 SURE = 0.99
-PICTURES = 50
+IMAGES_PER_KIND = 50
 WIDTH, HEIGHT = 320, 240
 
 Random = np.random.Generator
 
 
-def draw(kind: str, pictures: int, seed: int = 0) -> list[Image.Image]:
-    """Draw pictures of one of ``KINDS``; the same seed draws the same."""
-    random = np.random.default_rng(seed)
-    return [KINDS[kind](random) for _ in range(pictures)]
-
-
 def read(folders: Sequence[Path]) -> dict[str, list[bytes]]:
-    """Read folders that each hold pictures of one kind, named as the folder.
+    """Read the image files of folders, by folder name.
 
     Raises:
-        DataError: One cannot be read, is empty, or holds something else.
+        DataError: A folder cannot be read, is empty, or holds other files.
     """
     kinds = {}
     for folder in folders:
         try:
-            kinds[folder.name] = [path.read_bytes() for path in sorted(folder.iterdir())]
-            for data in kinds[folder.name]:
+            files = [path.read_bytes() for path in sorted(folder.iterdir())]
+            for data in files:
                 decode(data, CHECK_SIZE, "stretch")
         except (OSError, ImageError) as error:
-            raise DataError(f"{folder} is not a folder of pictures alone ({error}).") from error
-        if not kinds[folder.name]:
-            raise DataError(f"{folder} holds no pictures.")
+            raise DataError(f"{folder} is not a folder of images only ({error}).") from error
+        if not files:
+            raise DataError(f"{folder} holds no images.")
+        kinds[folder.name] = files
     return kinds
 
 
 def measure(bundle: Bundle, given: Mapping[str, Sequence[bytes]]) -> dict[str, Neither]:
-    """Ask a bundle about drawn pictures of every kind, and about given ones.
+    """Measure how many images of none of the classes are flagged, by kind.
 
     Args:
-        bundle: One that has limits for uncertain answers.
-        given: Files of pictures by kind, as ``read`` gives them.
+        bundle: A bundle with limits for uncertain answers.
+        given: Encoded images by kind, in addition to the drawn ``KINDS``.
     """
-    kinds: dict[str, Sequence[bytes]] = {kind: [_encoded(i) for i in draw(kind, PICTURES)] for kind in KINDS}
-    kinds |= given
+    kinds = {kind: [_encode(image) for image in draw(kind, IMAGES_PER_KIND)] for kind in KINDS}
     predictor, shape = Predictor(bundle), bundle.manifest.input
-    found = {}
-    for kind, files in kinds.items():
-        probabilities, uncertain = predictor.answer(np.stack([decode(f, shape.size, shape.resize) for f in files]))
-        assert uncertain is not None, "only a bundle with limits is asked"
+    shares = {}
+    for kind, files in {**kinds, **given}.items():
+        pixels = np.stack([decode(data, shape.size, shape.resize) for data in files])
+        probabilities, uncertain = predictor.answer(pixels)
+        assert uncertain is not None, "the bundle has limits"
         sure = (probabilities.max(1) >= SURE).mean()
-        found[kind] = Neither(pictures=len(files), uncertain=float(uncertain.mean()), sure=float(sure))
-    return found
+        shares[kind] = Neither(pictures=len(files), uncertain=float(uncertain.mean()), sure=float(sure))
+    return shares
 
 
-def _encoded(image: Image.Image) -> bytes:
+def draw(kind: str, images: int, seed: int = 0) -> list[Image.Image]:
+    """Draw images of one of ``KINDS``; the same seed draws the same images."""
+    random = np.random.default_rng(seed)
+    return [KINDS[kind](random) for _ in range(images)]
+
+
+def _encode(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()
@@ -80,19 +81,19 @@ def _colour(random: Random) -> NDArray[np.float64]:
     return random.uniform(0, 255, 3)
 
 
-def _between(start: NDArray[np.float64], end: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colours from one to another, by a place from 0 to 1 for each pixel."""
-    return start + (end - start) * place[..., None]
+def _blend(start: NDArray[np.float64], end: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Blend from one colour to another, by a position from 0 to 1 for each pixel."""
+    return start + (end - start) * position[..., None]
 
 
 def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each pixel's place from 0 to 1, across and down."""
+    """Return each pixel's position from 0 to 1, across and down."""
     down, across = np.mgrid[0:HEIGHT, 0:WIDTH].astype(float)
     return across / WIDTH, down / HEIGHT
 
 
 def _smooth(random: Random, detail: int) -> NDArray[np.float64]:
-    """Soft hills from 0 to 1; more of them with more detail."""
+    """Draw smooth hills from 0 to 1; more detail means more hills."""
     coarse = Image.fromarray((random.random((detail, detail)) * 255).astype(np.uint8))
     return np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), float) / 255
 
@@ -107,20 +108,20 @@ def _flat(random: Random) -> Image.Image:
 
 def _gradient(random: Random) -> Image.Image:
     across, down = _grid()
-    turn = random.uniform(0, 1)
-    return _image(_between(_colour(random), _colour(random), turn * across + (1 - turn) * down))
+    direction = random.uniform(0, 1)
+    return _image(_blend(_colour(random), _colour(random), direction * across + (1 - direction) * down))
 
 
 def _clouds(random: Random) -> Image.Image:
-    place = sum(_smooth(random, 3 * 2**octave) / 2**octave for octave in range(4)) / 1.875
-    return _image(_between(_colour(random), _colour(random), np.asarray(place)))
+    heights = sum(_smooth(random, 3 * 2**octave) / 2**octave for octave in range(4)) / 1.875
+    return _image(_blend(_colour(random), _colour(random), np.asarray(heights)))
 
 
 def _stripes(random: Random) -> Image.Image:
     across, down = _grid()
     angle, stripes = random.uniform(0, np.pi), random.uniform(4, 30)
     wave = np.sin(2 * np.pi * stripes * (across * np.cos(angle) + down * np.sin(angle))) > 0
-    return _image(_between(_colour(random), _colour(random), wave.astype(float)))
+    return _image(_blend(_colour(random), _colour(random), wave.astype(float)))
 
 
 def _text(random: Random) -> Image.Image:
@@ -143,10 +144,10 @@ def _shapes(random: Random) -> Image.Image:
 
 
 def _landscape(random: Random) -> Image.Image:
-    """A sky that pales towards the horizon, ranges of hills that darken towards the viewer, and grain."""
+    """Draw a sky that pales towards the horizon, hills that darken towards the viewer, and grain."""
     _, down = _grid()
     sky = np.array([90.0, 150.0, 220.0]) + random.normal(0, 25, 3)
-    pixels = _between(sky, np.array([235.0, 230.0, 220.0]), down)
+    pixels = _blend(sky, np.array([235.0, 230.0, 220.0]), down)
     for nearness in (0.3, 0.6, 1.0):
         ridge = 0.35 + 0.4 * nearness + 0.25 * (_smooth(random, 6)[0] - 0.5)
         ground = np.array([150.0, 160.0, 140.0]) * (1 - nearness) + np.array([50.0, 95.0, 35.0]) * nearness

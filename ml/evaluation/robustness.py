@@ -1,23 +1,87 @@
-"""How a bundle fares on photos as people send them, whole and spoiled."""
+"""Evaluate a bundle on photos as people send them, and on corrupted copies of them."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+from PIL.ExifTags import Base
 
 from bundle.load import Bundle
 from bundle.manifest import Acceptance
+
 from ml.data.dataset import LabelledImage
-from ml.evaluation.corruptions import CORRUPTIONS
-from ml.evaluation.metrics import evaluate, metrics
+from ml.evaluation.evaluation import evaluate
+from ml.evaluation.metrics import metrics
+
+# High enough that saving itself does not corrupt.
+QUALITY = 95
 
 
 def measure(bundle: Bundle, photos: Sequence[LabelledImage]) -> Acceptance:
-    """Ask a bundle about photos as they are, and as each of ``ml.evaluation.corruptions`` makes them.
+    """Evaluate a bundle on photos, unchanged and with each of ``CORRUPTIONS``.
 
     Args:
-        bundle: The bundle to measure.
-        photos: At least one, of none that it was trained on; their labels are indices into the bundle's classes.
+        bundle: The bundle.
+        photos: At least one that the bundle was not trained on; labels are indices into the bundle's classes.
     """
     corrupted = {
-        name: float(evaluate(bundle, photos, progress=False, spoil=spoil).correct.mean())
-        for name, spoil in CORRUPTIONS.items()
+        name: float(evaluate(bundle, photos, progress=False, corrupt=corrupt).correct.mean())
+        for name, corrupt in CORRUPTIONS.items()
     }
     return Acceptance(metrics=metrics(evaluate(bundle, photos, progress=False)), corrupted=corrupted)
+
+
+def _corruption(
+    change: Callable[[Image.Image], Image.Image], quality: int = QUALITY, orientation: int = 1
+) -> Callable[[bytes], bytes]:
+    """Create a function that decodes an image, changes it, and encodes it with an EXIF orientation."""
+
+    def corrupt(data: bytes) -> bytes:
+        image = change(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[Base.Orientation] = orientation
+        image.save(file, "JPEG", quality=quality, exif=exif)
+        return file.getvalue()
+
+    return corrupt
+
+
+def _dim(image: Image.Image) -> Image.Image:
+    """Reduce to a quarter of the light, with the noise of an underexposed sensor."""
+    pixels = np.asarray(image, np.float32) / 4
+    noise = np.random.default_rng(0).normal(0, 5, pixels.shape)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    image.thumbnail((96, 96))
+    return image
+
+
+def _rotate(image: Image.Image) -> Image.Image:
+    return image.transpose(Image.Transpose.ROTATE_90)
+
+
+def _widen(image: Image.Image) -> Image.Image:
+    """Show the image at two thirds of the size, on a blurred enlargement of itself."""
+    wide = image.resize((image.width * 3 // 2, image.height * 3 // 2)).filter(ImageFilter.GaussianBlur(20))
+    wide.paste(image, ((wide.width - image.width) // 2, (wide.height - image.height) // 2))
+    return wide
+
+
+# By their names in the manifest.
+CORRUPTIONS = {
+    "JPEG of quality 10": _corruption(lambda image: image, quality=10),
+    "blurred by 1/150 of the longer side": _corruption(
+        lambda image: image.filter(ImageFilter.GaussianBlur(max(image.size) / 150))
+    ),
+    "a quarter of the light, with noise": _corruption(_dim),
+    "shrunk to 96 pixels": _corruption(_shrink),
+    "turned by 90°, EXIF says so": _corruption(_rotate, orientation=6),
+    "turned by 90°, EXIF does not": _corruption(_rotate),
+    "tight crop, 2/3 of each side": _corruption(
+        lambda image: ImageOps.crop(image, (image.width // 6, image.height // 6))
+    ),
+    "loose crop, 2/3 of each side": _corruption(_widen),
+}

@@ -1,1 +1,1 @@
-"""Turn a trained network into a bundle."""
+"""Export trained networks as bundles."""

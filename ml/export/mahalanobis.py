@@ -1,37 +1,41 @@
-"""How unlike a picture is to those that a network learned from, and from where on to say so."""
+"""Score how far an image is out of distribution, and choose the limits for flagging it."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bundle.load import Bundle
 from bundle.manifest import Uncertainty
+from bundle.predictor import Predictor
+from ml.training.loader import EVALUATION_BATCH, Pixels
 
-# Added to the covariance, as a share of its mean variance: a few thousand pictures do not fill all directions.
+# Added to the covariance, as a share of its mean variance: a few thousand images do not span all directions.
 RIDGE = 1e-2
-# Shares of known pictures that are flagged, for one reason and the other: together well below one in a hundred, so that
-# it is no more than that on other pictures either. Most go to the distance, since it is what tells noise and
-# landscapes, which the confidence hardly does.
-DOUBTFUL = 0.0015
-UNFAMILIAR = 0.003
+# Shares of validation images to flag for low confidence and for a large distance: together well below 1 %, so that
+# other images of the classes stay below it too. The distance gets more, since it detects noise and landscapes better.
+LOW_CONFIDENCE = 0.0015
+LARGE_DISTANCE = 0.003
 
 
-class Distance(nn.Module):
-    """Mahalanobis distance to the nearest class.
+class MahalanobisDistance(nn.Module):
+    """Mahalanobis distance to the nearest class, as an out-of-distribution score.
 
-    After Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples". One covariance serves
-    all classes; the distance is in standard deviations of a single direction.
+    After Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples". All classes share one
+    covariance; the unit is the standard deviation of a single direction.
     """
 
     whiten: Tensor
     centres: Tensor
 
     def __init__(self, features: Tensor, labels: Tensor) -> None:
-        """Measure what is familiar.
+        """Estimate the class means and the covariance.
 
         Args:
-            features: Of training pictures as they will be served, shape ``(n, features)``.
-            labels: Their classes as indices, each present, shape ``(n,)``.
+            features: Features of training images as served, shape ``(n, features)``.
+            labels: Their class indices, each present, shape ``(n,)``.
         """
         super().__init__()
         features = features.double()
@@ -39,28 +43,38 @@ class Distance(nn.Module):
         deviations = features - means[labels]
         covariance = deviations.T @ deviations / len(features)
         covariance += RIDGE * covariance.trace() / len(covariance) * torch.eye(len(covariance))
-        # With precision = L Lᵀ the distance is the plain one after multiplying by L.
+        # With the inverse covariance = L Lᵀ, the distance is Euclidean after multiplying by L.
         factor = torch.linalg.cholesky(torch.linalg.inv(covariance)) / len(covariance) ** 0.5
         self.register_buffer("whiten", factor.float())
         self.register_buffer("centres", (means @ factor).float())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give the distances, shape ``(n,)``, of features, shape ``(n, features)``."""
+        """Compute the distances ``(n,)`` of features ``(n, features)``."""
         whitened = features @ self.whiten
         squares = (whitened[:, None] - self.centres).square().sum(2)
         return squares.amin(1).sqrt()
 
 
+def with_limits(bundle: Bundle, validation: Pixels) -> Bundle:
+    """Add limits for uncertain answers, chosen on the validation images as served."""
+    predictor = Predictor(bundle)
+    starts = range(0, len(validation), EVALUATION_BATCH)
+    outputs = [predictor.measure(np.array(validation.pixels[i : i + EVALUATION_BATCH])) for i in starts]
+    probabilities, distances = (np.concatenate(part) for part in zip(*outputs, strict=True))
+    limits = choose_limits(probabilities, distances)
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": limits}))
+
+
 def choose_limits(probabilities: NDArray[np.float32], distances: NDArray[np.float32]) -> Uncertainty:
-    """Choose the limits beyond which an answer is flagged.
+    """Choose the limits beyond which an answer is flagged as uncertain.
 
     Args:
-        probabilities: Answers of the exported graph for validation pictures, shape ``(n, classes)``.
+        probabilities: The exported graph's probabilities for the validation images, shape ``(n, classes)``.
         distances: Their distances, shape ``(n,)``.
     """
     confidences = probabilities.max(1)
-    # An observed value each, so that no more than the share lies beyond it.
-    least = float(np.quantile(confidences, DOUBTFUL, method="lower"))
-    greatest = float(np.quantile(distances, 1 - UNFAMILIAR, method="higher"))
+    # Observed values, so that no more than the share lies beyond them.
+    least = float(np.quantile(confidences, LOW_CONFIDENCE, method="lower"))
+    greatest = float(np.quantile(distances, 1 - LARGE_DISTANCE, method="higher"))
     flagged = (confidences < least) | (distances > greatest)
     return Uncertainty(least_confidence=least, greatest_distance=greatest, flagged=float(flagged.mean()))

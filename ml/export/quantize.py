@@ -1,4 +1,4 @@
-"""Smaller weights in an ONNX graph: 16 bits to store them, or 8 bits to compute with as well."""
+"""Quantise an ONNX graph: store weights in 16 bits, or compute with 8 bits."""
 
 import contextlib
 import io
@@ -13,27 +13,27 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-# Scales and biases are few, and some are small enough to lose digits that count.
-LEAST_VALUES = 1024
+# Scales and biases are few, and some are so small that 16 bits lose digits that count.
+MIN_VALUES = 1024
 CALIBRATION_BATCH = 16
-# Convolutions, and what stands between them. Without the ReLU numbers of 32 bits stand there, and half of the 8 bits
-# are spent on negative values, which the ReLU then takes away. The last four move values of the stem.
+# Convolutions and the operations between them. Without Relu, values between them would be 32-bit, and half of the 8-bit
+# range would be spent on negative values that the Relu removes. The last four move values in the fused stem.
 OPERATIONS = ["Conv", "Relu", "Add", "Reshape", "Transpose", "Gather", "Slice"]
-# Values of a kernel from which on its weights get a zero point. ONNX Runtime multiplies those as matrices: in the tiles
-# of processors that have them (Intel's AMX) it is worth what that costs. The others it slides over the picture.
-LEAST_FOR_MATRICES = 512
+# Kernels of this many values get a zero point. ONNX Runtime computes them as matrix products, where the zero point is
+# worth its cost on CPUs with matrix units (Intel AMX). It computes smaller kernels by sliding them over the image.
+MIN_MATRIX_VALUES = 512
 
 
 def to_fp16(model: onnx.ModelProto) -> None:
     """Store large weights in 16 bits, in place.
 
-    Each gets a Cast to 32 bits, which ONNX Runtime does once when it loads the graph: the file is half as large, the
-    computation is what it was, but for the rounding of the weights.
+    ONNX Runtime casts them back to 32 bits once, when it loads the graph. The file is half as large and the computation
+    is the same, except for the rounding of the weights.
     """
     graph = model.graph
     casts = []
     for weights in graph.initializer:
-        if weights.data_type != TensorProto.FLOAT or np.prod(weights.dims) < LEAST_VALUES:
+        if weights.data_type != TensorProto.FLOAT or np.prod(weights.dims) < MIN_VALUES:
             continue
         name = weights.name
         half = numpy_helper.from_array(numpy_helper.to_array(weights).astype(np.float16), f"{name}_fp16")
@@ -45,25 +45,25 @@ def to_fp16(model: onnx.ModelProto) -> None:
 
 
 def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Compute ``OPERATIONS`` with 8 bits: one scale per channel of the weights and one per layer of the values.
+    """Quantise ``OPERATIONS`` to 8 bits, with one scale per weight channel and one per layer's activations.
 
-    Weights use 7 of their 8 bits. Processors without VNNI (Intel's before 2019, AMD's before 2022) add two products in
-    16 bits, where those of larger weights overflow; ONNX Runtime's way around that takes a third longer.
+    Weights use 7 of their 8 bits. CPUs without VNNI (Intel before 2019, AMD before 2022) add two products in 16 bits,
+    which overflows with larger weights. ONNX Runtime's workaround takes a third longer.
 
     Args:
-        model: In 32 bits.
-        input_name: Of its input.
-        pixels: Real pictures, from which the ranges of the values are taken, shape ``(n, size, size, 3)``.
+        model: The graph in 32 bits.
+        input_name: Name of its input.
+        pixels: Real images to calibrate the activation ranges with, shape ``(n, size, size, 3)``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        whole, prepared, small = (Path(folder, name) for name in ("whole.onnx", "prepared.onnx", "small.onnx"))
-        onnx.save(model, whole)
-        # It prints how far it is, in the middle of whatever is printed around it.
+        original, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("original", "prepared", "quantised"))
+        onnx.save(model, original)
+        # It prints its progress, which would tear other progress bars apart.
         with contextlib.redirect_stdout(io.StringIO()):
-            quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+            quant_pre_process(original, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
-                small,
+                quantised,
                 _Batches(input_name, pixels),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATIONS,
@@ -72,27 +72,27 @@ def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) 
                 weight_type=QuantType.QInt8,
                 reduce_range=True,
                 calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"TensorQuantOverrides": _exceptions(onnx.load(prepared))},
+                extra_options={"TensorQuantOverrides": _overrides(onnx.load(prepared))},
             )
-        quantised = onnx.load(small)
-    _take_pixels(quantised)
-    return quantised
+        graph = onnx.load(quantised)
+    _remove_pixel_quantisation(graph)
+    return graph
 
 
-def _exceptions(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
-    """Say which values of a graph are not quantised as the rest."""
+def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
+    """List the tensors of a graph that are quantised differently from the rest."""
     found: dict[str, list[dict[str, object]]] = {}
     for node in model.graph.node:
-        if node.op_type == "Cast":  # of the pixels: their 8 bits mean 0 to 255, whatever those of the calibration are
+        if node.op_type == "Cast":  # of the pixels: the range is 0 to 255, whatever the calibration images have
             found[node.output[0]] = [{"rmin": np.float32(0), "rmax": np.float32(255)}]
     for weights in model.graph.initializer:
-        if len(weights.dims) == 4 and np.prod(weights.dims[1:]) >= LEAST_FOR_MATRICES:
+        if len(weights.dims) == 4 and np.prod(weights.dims[1:]) >= MIN_MATRIX_VALUES:
             found[weights.name] = [{"axis": 0, "quant_type": QuantType.QInt8, "symmetric": False}]
     return found
 
 
-def _take_pixels(model: onnx.ModelProto) -> None:
-    """Leave out, in place, the cast of the pixels to 32 bits and the quantisation that gives the same 8 bits again."""
+def _remove_pixel_quantisation(model: onnx.ModelProto) -> None:
+    """Remove, in place, the cast of the pixels to 32 bits and the quantisation that restores the same 8 bits."""
     graph = model.graph
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in casts]:
@@ -106,11 +106,11 @@ def _take_pixels(model: onnx.ModelProto) -> None:
 
 
 class _Batches(CalibrationDataReader):
-    """Hands pictures over as onnxruntime's calibration wants them: one batch a call, then None."""
+    """Feed images to ONNX Runtime's calibration: one batch per call, then None."""
 
     def __init__(self, input_name: str, pixels: NDArray[np.uint8]) -> None:
         def batches() -> Iterator[dict[str, NDArray[np.uint8]]]:
-            # Of one size, as onnxruntime stacks what it collects; what is left over is left out.
+            # ONNX Runtime stacks the results, so all batches have one size; the remainder is dropped.
             size = min(CALIBRATION_BATCH, len(pixels))
             for start in range(0, len(pixels) - size + 1, size):
                 yield {input_name: pixels[start : start + size]}
@@ -118,5 +118,5 @@ class _Batches(CalibrationDataReader):
         self._batches = batches()
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """Give the next batch; the name is onnxruntime's."""
+        """Return the next batch."""
         return next(self._batches, None)

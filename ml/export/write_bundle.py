@@ -1,4 +1,4 @@
-"""Writing bundles, without PyTorch."""
+"""Write bundle folders, without PyTorch."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from ml.export.model_card import CARD_FILE, render
 
 
 def write(folder: Path, bundle: Bundle) -> None:
-    """Write a bundle so that a reader never takes a half-written one for whole.
+    """Write a bundle and its model card so that a reader never accepts a half-written one.
 
-    The model card is written beside the two. Each file appears complete, the manifest last; between the two the
-    manifest's hash does not match the model, which every reader refuses.
+    Each file is replaced atomically, the manifest last. In between, the manifest's hash does not match the model, which
+    every reader refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_file(folder / MODEL_FILE, bundle.model)

@@ -1,1 +1,1 @@
-"""Build network architectures."""
+"""Build networks."""

@@ -1,4 +1,4 @@
-"""The networks: torchvision's architectures by name, and a slim ResNet for small machines."""
+"""Build networks: torchvision's architectures by name, and two slim ResNets for small machines."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock, ResNet, conv1x1, conv3x3
 
 from ml.errors import UserError
 from ml.model.catalog import ARCHITECTURES, LITE, SLIM
@@ -17,63 +17,60 @@ STD = (0.229, 0.224, 0.225)
 
 
 class ModelError(UserError):
-    """The model cannot be built; the message is one sentence that says why."""
+    """Raised when a network cannot be built."""
 
 
-class SlimResNet(ResNet):
-    """ResNet-18 at half the usual width, with a deeper stem.
-
-    The stem of three small convolutions is the "ResNet-C" of He et al. 2019, "Bag of Tricks for Image
-    Classification with Convolutional Neural Networks".
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes, zero_init_residual=True)
-        self.conv1 = nn.Sequential(*_convolution(3, 16, stride=2), *_convolution(16, 16), _conv3x3(16, 32))
-        _widen(self, (32, 64, 128, 256), (2, 2, 2, 2), num_classes)
-
-
-class LiteResNet(ResNet):
-    """A ResNet with the depth and the width where they cost least: in the later stages.
-
-    Its stem halves the picture in both of its two convolutions instead of pooling: a third fewer values to normalise
-    and to keep for the way back than ``SlimResNet``, of which training on a processor is mostly made.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(BasicBlock, [2, 2, 3, 2], num_classes=num_classes, zero_init_residual=True)
-        self.conv1 = nn.Sequential(*_convolution(3, 16, stride=2), _conv3x3(16, 32, stride=2))
-        self.maxpool = nn.Identity()
-        _widen(self, (32, 64, 160, 288), (2, 2, 3, 2), num_classes)
-
-
-OWN: dict[str, type[ResNet]] = {SLIM: SlimResNet, LITE: LiteResNet}
-
-
-def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
-    return _conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-
-
-def _widen(network: ResNet, widths: tuple[int, ...], blocks: tuple[int, ...], classes: int) -> None:
-    """Replace all behind the stem by stages of the given widths, and initialise the network."""
-    network.inplanes = widths[0]
-    network.bn1 = nn.BatchNorm2d(widths[0])
-    for i, (width, depth) in enumerate(zip(widths, blocks, strict=True), 1):
-        setattr(network, f"layer{i}", network._make_layer(BasicBlock, width, depth, stride=1 if i == 1 else 2))
-    network.fc = nn.Linear(widths[-1], classes)
+def _slim(stem: nn.Module, pool: nn.Module, widths: tuple[int, ...], blocks: tuple[int, ...], classes: int) -> ResNet:
+    """Build a ResNet with its own stem and widths, initialised as torchvision does."""
+    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes)
+    network.conv1, network.bn1, network.maxpool = stem, nn.BatchNorm2d(widths[0]), pool
+    inputs = widths[0]
+    for i, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
+        downsample = nn.Sequential(conv1x1(inputs, width, stride=2), nn.BatchNorm2d(width)) if i else None
+        first = BasicBlock(inputs, width, stride=2 if i else 1, downsample=downsample)
+        setattr(network, f"layer{i + 1}", nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
+        inputs = width
+    network.fc = nn.Linear(inputs, classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, BasicBlock):
             nn.init.zeros_(module.bn2.weight)
+    return network
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+
+
+def slim_resnet18(classes: int) -> ResNet:
+    """Build ResNet-18 at half the usual width, with a deeper stem.
+
+    The stem of three small convolutions is the "ResNet-C" of He et al. 2019, "Bag of Tricks for Image
+    Classification with Convolutional Neural Networks".
+    """
+    stem = nn.Sequential(*_convolution(3, 16, stride=2), *_convolution(16, 16), conv3x3(16, 32))
+    return _slim(stem, nn.MaxPool2d(3, 2, 1), (32, 64, 128, 256), (2, 2, 2, 2), classes)
+
+
+def lite_resnet20(classes: int) -> ResNet:
+    """Build a ResNet with its depth and width in the later stages, where they cost least.
+
+    Both convolutions of its stem halve the image, instead of pooling. This leaves a third fewer activations to
+    normalise and to keep for the backward pass than ``slim_resnet18``, which is most of the cost of training on a CPU.
+    """
+    stem = nn.Sequential(*_convolution(3, 16, stride=2), conv3x3(16, 32, stride=2))
+    return _slim(stem, nn.Identity(), (32, 64, 160, 288), (2, 2, 3, 2), classes)
+
+
+OWN = {SLIM: slim_resnet18, LITE: lite_resnet20}
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """Turn uint8 or float RGB pixels of 0 to 255, shape ``(n, h, w, 3)``, into what the networks take.
+    """Normalise RGB pixels for a network.
+
+    Args:
+        pixels: uint8 or float from 0 to 255, shape ``(n, h, w, 3)``.
 
     Returns:
         Float tensor of shape ``(n, 3, h, w)``, each channel with about zero mean and unit variance.
@@ -90,10 +87,10 @@ def build(architecture: str, classes: int, weights: str = "scratch") -> nn.Modul
         architecture: One of ``ARCHITECTURES``.
         classes: Number of classes.
         weights: ``scratch``, ``imagenet`` (torchvision downloads its default weights), or the path of a
-            checkpoint that ``ml.train`` wrote; a last layer for other classes is left out.
+            checkpoint of ``ml.train``. A last layer with another number of classes is not loaded.
 
     Raises:
-        ModelError: The architecture is unknown, or the weights cannot be had or do not fit.
+        ModelError: The architecture is unknown, or the weights cannot be loaded.
     """
     if architecture not in ARCHITECTURES:
         raise ModelError(f"Unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}.")
@@ -101,12 +98,12 @@ def build(architecture: str, classes: int, weights: str = "scratch") -> nn.Modul
         return _pretrained(architecture, classes)
     network: nn.Module
     if architecture in OWN:
-        network = OWN[architecture](num_classes=classes)
+        network = OWN[architecture](classes)
     else:
         network = models.get_model(architecture, weights=None, num_classes=classes)
     for module in network.modules():
-        # torchvision's MobileNetV3 averages batch statistics over hundreds of batches (momentum 0.01), more
-        # than a short training from scratch has.
+        # torchvision's MobileNetV3 averages batch statistics over hundreds of batches (momentum 0.01): too slow
+        # for a short training from scratch.
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
     if weights != "scratch":
@@ -133,23 +130,18 @@ def _pretrained(architecture: str, classes: int) -> nn.Module:
             f"The ImageNet weights of {architecture} could not be downloaded ({error}): "
             "check the network, or pass --weights scratch or a file."
         ) from error
-    except Exception as error:  # a half-downloaded or damaged file fails in a dozen ways
+    except Exception as error:  # PyTorch raises many types for a damaged file
         raise ModelError(
             f"The ImageNet weights of {architecture} are damaged ({_first_line(error)}): "
-            f"remove their file from {torch.hub.get_dir()}/checkpoints."
+            f"remove the file from {torch.hub.get_dir()}/checkpoints."
         ) from error
     name, last = last_layer(network)
-    _replace(network, name, nn.Linear(last.in_features, classes))
+    network.set_submodule(name, nn.Linear(last.in_features, classes))
     return network
 
 
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, module)
-
-
 def last_layer(network: nn.Module) -> tuple[str, nn.Linear]:
-    """The last layer, with its name."""
+    """Find the last linear layer and its name."""
     return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -157,26 +149,26 @@ def _load(network: nn.Module, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
-    except Exception as error:  # a file that is no checkpoint fails in a dozen ways
-        raise ModelError(f"{path}: is not a PyTorch checkpoint ({_first_line(error)}).") from error
+        raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # PyTorch raises many types for a file that is not a checkpoint
+        raise ModelError(f"{path} is not a PyTorch checkpoint ({_first_line(error)}).") from error
     if isinstance(state, dict):
         state = state.get("best", state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path}: holds no weights of a network.")
+        raise ModelError(f"{path} holds no network weights.")
     own, head = network.state_dict(), f"{last_layer(network)[0]}."
-    fitting = {
+    matching = {
         name: tensor
         for name, tensor in state.items()
         if not (name.startswith(head) and name in own and tensor.shape != own[name].shape)
     }
     try:
-        differing = network.load_state_dict(fitting, strict=False)
-    except RuntimeError as error:  # a layer has another shape
-        raise ModelError(f"{path}: these weights are of another architecture.") from error
+        differing = network.load_state_dict(matching, strict=False)
+    except RuntimeError as error:  # a shape differs
+        raise ModelError(f"{path} has the weights of another architecture.") from error
     other = [n for n in (*differing.missing_keys, *differing.unexpected_keys) if not n.startswith(head)]
     if other:
-        raise ModelError(f"{path}: these weights are of another architecture (see {other[0]}).")
+        raise ModelError(f"{path} has the weights of another architecture (see {other[0]}).")
 
 
 def _first_line(error: BaseException) -> str:

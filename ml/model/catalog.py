@@ -1,4 +1,4 @@
-"""Names of the architectures, readable without importing PyTorch."""
+"""List the names of the architectures without importing PyTorch."""
 
 SLIM = "resnet18_slim"
 LITE = "resnet20_lite"

@@ -1,4 +1,4 @@
-"""What the last stages of a network make of a picture, in a few hundred numbers."""
+"""Extract features for the out-of-distribution score from the last stages of a network."""
 
 import copy
 
@@ -8,49 +8,49 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from ml.model.architectures import last_layer
 
-# With noise, flat colours and the like, earlier stages than the last differ more from what photos make them.
+# Noise, flat colours and the like differ from photos more in earlier stages than in the last one.
 STAGES = 3
-# Of each stage: a table of distances grows with the square of all.
-MOST_CHANNELS = 320
-TRIED_SIDE = 64
+# Per stage: the covariance of the Mahalanobis distance grows with the square of their number.
+MAX_CHANNELS = 320
+PROBE_SIDE = 64
 
 
 class Features(nn.Module):
-    """A network that also tells what its last stages saw."""
+    """A network that also returns features of its last stages."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Wrap a copy of a network of torchvision's kind: its stages are its children, or those of ``features``."""
+        """Wrap a copy of a torchvision network, whose stages are its children or the children of ``features``."""
         super().__init__()
         self.stages = stages(network)
         self.logits = last_layer(network)[0]
         self.network = create_feature_extractor(copy.deepcopy(network).eval(), [*self.stages, self.logits])
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Give logits ``(n, classes)`` and features ``(n, features)`` of normalised pictures."""
-        found = self.network(pictures)
-        means = torch.cat([found[name].mean((2, 3))[:, :MOST_CHANNELS] for name in self.stages], 1)
-        # Most are near zero, and some far above: the root makes of that something like a normal distribution.
-        return found[self.logits], means.sign() * means.abs().sqrt()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute logits ``(n, classes)`` and features ``(n, features)`` of normalised images."""
+        outputs = self.network(images)
+        means = torch.cat([outputs[name].mean((2, 3))[:, :MAX_CHANNELS] for name in self.stages], 1)
+        # Most means are near zero and a few are far above: the root brings them closer to a normal distribution.
+        return outputs[self.logits], means.sign() * means.abs().sqrt()
 
 
 @torch.inference_mode()
 def stages(network: nn.Module) -> list[str]:
-    """Name the parts of a network after which the map of features gets smaller, and its last: the last ``STAGES``."""
+    """Name the last ``STAGES`` modules after which the feature map gets smaller or ends."""
     prefix = "features." if hasattr(network, "features") else ""
-    parts = network.get_submodule(prefix.rstrip(".")) if prefix else network
-    sides: dict[int, str] = {}
+    children = network.get_submodule(prefix.rstrip(".")) if prefix else network
+    last_by_side: dict[int, str] = {}
 
-    def note(name: str, output: Tensor) -> None:
+    def record(name: str, output: Tensor) -> None:
         if output.ndim == 4 and output.shape[-1] > 1:
-            sides[output.shape[-1]] = prefix + name
+            last_by_side[output.shape[-1]] = prefix + name
 
     hooks = [
-        part.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        for name, part in parts.named_children()
+        child.register_forward_hook(lambda _, __, output, name=name: record(name, output))
+        for name, child in children.named_children()
     ]
     training = network.training
-    network.eval()(torch.zeros(1, 3, TRIED_SIDE, TRIED_SIDE))
+    network.eval()(torch.zeros(1, 3, PROBE_SIDE, PROBE_SIDE))
     network.train(training)
     for hook in hooks:
         hook.remove()
-    return [sides[side] for side in sorted(sides, reverse=True)][-STAGES:]
+    return [last_by_side[side] for side in sorted(last_by_side, reverse=True)][-STAGES:]

@@ -1,1 +1,1 @@
-"""Keep models in MLflow's registry and promote them through the gate."""
+"""Keep models in MLflow's registry, with a gate before promotion."""

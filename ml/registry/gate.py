@@ -1,4 +1,4 @@
-"""The gate: is a challenger no worse than the champion on the same held-out pictures?"""
+"""The gate: decide whether a challenger is no worse than the champion on the same test images."""
 
 from dataclasses import dataclass
 
@@ -7,34 +7,34 @@ from scipy.stats import binomtest
 from bundle.load import Bundle
 from ml.data.dataset import Dataset
 from ml.errors import UserError
-from ml.evaluation.metrics import evaluate
+from ml.evaluation.evaluation import evaluate
 
 SIGNIFICANCE = 0.05
 MARGIN = 0.01
 
 
 class GateError(UserError):
-    """Nothing can be compared; the message is one sentence that says why."""
+    """Raised when two bundles cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate decided, and on which numbers.
+    """The gate's decision and its numbers.
 
     Attributes:
         promoted: Whether the challenger may become champion.
         reason: One sentence.
-        pictures: Held-out pictures that both were asked about.
+        images: Number of test images.
         challenger_accuracy: From 0 to 1.
-        champion_accuracy: From 0 to 1; None where there was no champion.
-        only_challenger_right: Pictures that only the challenger got right.
-        only_champion_right: Pictures that only the champion got right.
+        champion_accuracy: From 0 to 1; None without a champion.
+        only_challenger_right: Images that only the challenger classifies correctly.
+        only_champion_right: Images that only the champion classifies correctly.
         p_worse: One-sided p-value of the exact McNemar test for the challenger being worse.
     """
 
     promoted: bool
     reason: str
-    pictures: int
+    images: int
     challenger_accuracy: float
     champion_accuracy: float | None = None
     only_challenger_right: int = 0
@@ -42,8 +42,8 @@ class Verdict:
     p_worse: float | None = None
 
     def table(self) -> str:
-        """Lay the numbers out for a person."""
-        rows = [("held-out pictures", f"{self.pictures:,}"), ("challenger", f"{self.challenger_accuracy:.2%}")]
+        """Format the numbers as a table."""
+        rows = [("held-out images", f"{self.images:,}"), ("challenger", f"{self.challenger_accuracy:.2%}")]
         if self.champion_accuracy is not None:
             rows += [
                 ("champion", f"{self.champion_accuracy:.2%}"),
@@ -56,46 +56,44 @@ class Verdict:
 
 
 def gate(challenger: Bundle, champion: Bundle | None, data: Dataset, progress: bool = True) -> Verdict:
-    """Decide whether a challenger is no worse than the champion on the same held-out pictures.
+    """Decide whether a challenger is no worse than the champion on the same test images.
 
-    Refused is a challenger that the exact McNemar test (McNemar 1947; one-sided, 5 %) finds worse, or whose accuracy
+    A challenger is refused if the exact McNemar test (McNemar 1947; one-sided, 5 %) finds it worse, or if its accuracy
     is more than one percentage point lower, which a small test set could not prove. Without a champion it must
-    beat always answering the commonest class.
+    beat the most common class.
 
     Raises:
-        GateError: There are no held-out pictures, or the classes differ.
+        GateError: There are no test images, or the classes differ.
     """
-    pictures = data.split("test")
+    images = data.split("test")
     classes = list(data.classes)
     for role, bundle in (("challenger", challenger), ("champion", champion)):
         if bundle and bundle.manifest.classes != classes:
-            known = ", ".join(bundle.manifest.classes)
             raise GateError(
-                f"The {role} knows {known}, but the data has {', '.join(classes)}: they cannot be compared. "
-                "Other classes want another name for the data set, in its dataset.json."
+                f"The {role} has the classes {', '.join(bundle.manifest.classes)}, but the data has "
+                f"{', '.join(classes)}: they cannot be compared. Give the data set another name in its dataset.json."
             )
-    if not pictures:
-        raise GateError(f"{data.name} has no held-out pictures: the gate cannot measure anything.")
-    ours = evaluate(challenger, pictures, progress).correct
+    if not images:
+        raise GateError(f"{data.name} has no held-out images: the gate cannot measure anything.")
+    ours = evaluate(challenger, images, progress).correct
     accuracy = float(ours.mean())
     if champion is None:
-        commonest = max(sum(p.label == i for p in pictures) for i in range(len(classes)))
-        chance = binomtest(int(ours.sum()), len(pictures), commonest / len(pictures), alternative="greater").pvalue
-        promoted = bool(chance < SIGNIFICANCE)
+        most_common = max(sum(image.label == i for image in images) for i in range(len(classes)))
+        p_chance = binomtest(int(ours.sum()), len(images), most_common / len(images), alternative="greater").pvalue
+        promoted = bool(p_chance < SIGNIFICANCE)
         comparison = "better" if promoted else "not shown to be better"
-        reason = f"There is no champion yet, and it is {comparison} than always answering the commonest class."
-        return Verdict(promoted, reason, len(pictures), accuracy)
-    theirs = evaluate(champion, pictures, progress).correct
+        reason = f"There is no champion yet, and the challenger is {comparison} than the most common class."
+        return Verdict(promoted, reason, len(images), accuracy)
+    theirs = evaluate(champion, images, progress).correct
     wins, losses = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     p_worse = float(binomtest(losses, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0
-    drop = (losses - wins) / len(pictures)
+    drop = (losses - wins) / len(images)
+    promoted = False
     if p_worse < SIGNIFICANCE:
         reason = f"The challenger is worse than the champion (p = {p_worse:.3f} < {SIGNIFICANCE})."
     elif drop > MARGIN:
-        reason = (
-            f"The challenger's accuracy is {drop:.2%} lower, more than the {MARGIN:.0%} that is let pass as chance."
-        )
+        reason = f"The challenger's accuracy is {drop:.2%} lower, more than the {MARGIN:.0%} allowed for chance."
     else:
+        promoted = True
         reason = "The challenger is no worse than the champion."
-    promoted = p_worse >= SIGNIFICANCE and drop <= MARGIN
-    return Verdict(promoted, reason, len(pictures), accuracy, float(theirs.mean()), wins, losses, p_worse)
+    return Verdict(promoted, reason, len(images), accuracy, float(theirs.mean()), wins, losses, p_worse)

@@ -1,4 +1,4 @@
-"""The file from which an interrupted training goes on."""
+"""Write and read the checkpoint from which an interrupted training resumes."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,65 +11,60 @@ from ml.errors import UserError
 from ml.training.config import TrainingConfig
 
 CHECKPOINT = "checkpoint.pt"
+# The key of the config; its name is older than the class.
+CONFIG = "recipe"
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, written or gone on from; the message is one sentence that says why."""
+    """Raised when a checkpoint cannot be read, written or resumed from."""
 
 
-def write(path: Path, recipe: TrainingConfig, state: dict[str, Any]) -> None:
-    """Write a checkpoint; a crash in between leaves the earlier one as it was.
+def write(path: Path, config: TrainingConfig, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
 
     Raises:
-        CheckpointError: The disk is full, or cannot be written to.
+        CheckpointError: The disk is full or not writable; the earlier checkpoint is kept.
     """
     try:
         with whole_file(path) as file:
-            torch.save({"recipe": asdict(recipe)} | state, file)
+            torch.save({CONFIG: asdict(config)} | state, file)
     except (OSError, RuntimeError) as error:
-        # PyTorch makes an error of its own of a write that failed.
+        # PyTorch wraps a failed write into a RuntimeError.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         raise CheckpointError(
-            f"{path} cannot be written ({cause.strerror}). Make room, then go on from the epoch before it "
+            f"{path} cannot be written ({cause.strerror}). Free some space, then continue from the previous epoch "
             f"with --resume {path.parent}."
         ) from error
 
 
-def read(path: Path, recipe: TrainingConfig | None = None) -> dict[str, Any]:
-    """Read a checkpoint.
-
-    Args:
-        path: Its file.
-        recipe: What it must have been made with; None for anything.
+def read(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
+    """Read the config and the state of a checkpoint.
 
     Raises:
-        CheckpointError: There is none, it cannot be read, or it is of another recipe.
+        CheckpointError: The file is missing or damaged.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        earlier = TrainingConfig(**state["recipe"])
+        return TrainingConfig(**state.pop(CONFIG)), state
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path} does not exist: no epoch was finished there, so there is nothing to resume."
+            f"{path} does not exist: no epoch was completed, so there is nothing to resume."
         ) from None
-    except Exception as error:  # a damaged file fails in a dozen ways
+    except Exception as error:  # PyTorch raises many types for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}).") from error
-    if recipe:
-        require_same(path, earlier, recipe)
-    return state
 
 
-def require_same(path: Path, earlier: TrainingConfig, recipe: TrainingConfig) -> None:
-    """Check that a checkpoint's recipe is the one to go on with.
+def require_same(path: Path, earlier: TrainingConfig, config: TrainingConfig) -> None:
+    """Check that a training may resume from the checkpoint of an earlier config.
 
     Raises:
-        CheckpointError: They differ.
+        CheckpointError: The configs differ.
     """
-    differing = [name for name, value in asdict(recipe).items() if value != getattr(earlier, name)]
+    differing = [name for name, value in asdict(config).items() if value != getattr(earlier, name)]
     if differing:
         raise CheckpointError(
-            f"{path} is of another recipe (different: {', '.join(differing)}): resume with the same data and settings."
+            f"{path} was made with other settings ({', '.join(differing)}): resume with the same data and settings."
         )

@@ -1,4 +1,4 @@
-"""The settings that decide the result of a training run, and their command-line flags."""
+"""Define the settings that determine a training result, and their command-line flags."""
 
 import argparse
 import math
@@ -10,19 +10,19 @@ from bundle.manifest import Precision
 from bundle.preprocess import Resize
 from ml.model.catalog import ARCHITECTURES
 
-# Of the exported weights, unless said otherwise.
+# Default precision of the exported weights.
 PRECISION: Precision = "fp16"
 
-# All the networks halve their pictures several times; multiples of 16 lose little at the borders.
+# All networks halve the image several times; multiples of 16 lose little at the borders.
 SIDE_STEP = 16
-# Shares of all epochs: in which the side of the crops rises, and in which pictures are mixed.
-RISING = 0.8
+# Shares of the epochs in which the side of the crops grows, and in which images are mixed.
+GROWING = 0.8
 MIXING = 0.85
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What decides the result of a training run; a resumed run must have the same."""
+    """The settings that determine a training result; a resumed run must have the same."""
 
     data_fingerprint: str = ""
 
@@ -48,17 +48,18 @@ class TrainingConfig:
     seed: int = 0
 
     def side(self, epoch: int) -> int:
-        """Side of an epoch's crops, pixels; epochs count from 0.
+        """Return the side of an epoch's crops in pixels; epochs count from 0.
 
-        It rises in equal steps from ``first_size`` to ``train_size`` ("Progressive resizing", Tan & Le 2021).
+        It grows in equal steps from ``first_size`` to ``train_size`` (progressive learning, Tan & Le 2021,
+        "EfficientNetV2").
         """
         if not 0 < self.first_size < self.train_size:
             return self.train_size
         sides = [*range(self.first_size, self.train_size, SIDE_STEP), self.train_size]
-        return sides[min(epoch * len(sides) // max(1, round(RISING * self.epochs)), len(sides) - 1)]
+        return sides[min(epoch * len(sides) // max(1, round(GROWING * self.epochs)), len(sides) - 1)]
 
     def mixes(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 0, mixes pictures: the last learn from whole ones, as they will be served."""
+        """Tell whether an epoch, counted from 0, mixes images; the last ones train on whole images, as served."""
         return self.mix > 0 and epoch < int(MIXING * self.epochs)
 
 
@@ -77,46 +78,46 @@ def _between(kind: type[int] | type[float], low: float, high: float = math.inf) 
     return parse
 
 
-# Below 32 pixels the deeper networks have nothing left to look at.
+# Below 32 pixels the last feature maps of the deeper networks are empty.
 side_in_pixels = _between(int, 32, 1024)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser one flag for each setting; a flag that is not used leaves the setting as it is."""
-    group = parser.add_argument_group("recipe")
+    """Add one flag for each setting; an unused flag is None."""
+    group = parser.add_argument_group("training settings")
 
-    def setting(name: str, text: str, **options: Any) -> None:
-        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{getattr(TrainingConfig, name)}]", **options)
+    def add(name: str, text: str, default: object = None, **options: Any) -> None:
+        default = getattr(TrainingConfig, name) if default is None else default
+        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{default}]", **options)
 
-    setting("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
-    setting("weights", "scratch, imagenet, or a checkpoint file")
-    setting("resize", "how a picture becomes a square", choices=("stretch", "center-crop"))
-    setting("size", "side of the pictures that the network takes, pixels", type=side_in_pixels)
-    add = group.add_argument
-    add("--train-size", type=side_in_pixels, help="side of the training crops; smaller is faster [as --size]")
-    setting("crop", "smallest share of a picture in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
-    add("--first-size", type=side_in_pixels, help="side of the first epochs' crops, which then rises [as --train-size]")
-    setting("rotation", "crops are turned by up to so many degrees", type=_between(float, 0, 180))
     share = _between(float, 0, 1)
-    setting("degrade", "share of crops blurred, compressed, dimmed or shrunk", type=share)
-    setting("grey", "share of crops without colour", type=share)
-    setting("erase", "share of crops with a part erased", type=share)
-    setting("mix", "share of batches with mixup or CutMix, but for the last epochs", type=share)
-    setting("epochs", "most passes over the training pictures", type=_between(int, 1))
-    # Batch normalisation needs more than one.
-    setting("batch", "pictures in a step", type=_between(int, 2))
-    setting("learning_rate", "highest of the schedule", type=_between(float, 1e-8, 100))
-    setting("weight_decay", "of AdamW", type=_between(float, 0, 10))
-    setting("label_smoothing", "share of a label given to the other classes", type=_between(float, 0, 0.9))
-    setting("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
-    setting("patience", "epochs without a lower validation loss before the end", type=_between(int, 1))
-    setting("seed", "of everything random", type=_between(int, 0, 2**31 - 1))
+    add("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
+    add("weights", "scratch, imagenet, or a checkpoint file")
+    add("resize", "how an image becomes a square", choices=("stretch", "center-crop"))
+    add("size", "side of the network's input, pixels", type=side_in_pixels)
+    add("train_size", "side of the training crops; smaller is faster", "as --size", type=side_in_pixels)
+    add("crop", "smallest share of an image in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
+    add("first_size", "side of the first crops, which then grow", "as --train-size", type=side_in_pixels)
+    add("rotation", "largest rotation of a crop, degrees", type=_between(float, 0, 180))
+    add("degrade", "share of crops blurred, compressed, dimmed or shrunk", type=share)
+    add("grey", "share of crops without colour", type=share)
+    add("erase", "share of crops with a part erased", type=share)
+    add("mix", "share of batches with mixup or CutMix, except in the last epochs", type=share)
+    add("epochs", "maximum passes over the training images", type=_between(int, 1))
+    # Batch normalisation needs more than one image.
+    add("batch", "images per step", type=_between(int, 2))
+    add("learning_rate", "highest learning rate of the schedule", type=_between(float, 1e-8, 100))
+    add("weight_decay", "weight decay of AdamW", type=_between(float, 0, 10))
+    add("label_smoothing", "share of a label given to the other classes", type=_between(float, 0, 0.9))
+    add("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
+    add("patience", "epochs without a lower validation loss before training stops", type=_between(int, 1))
+    add("seed", "seed of all randomness", type=_between(int, 0, 2**31 - 1))
 
 
 def from_options(
     options: argparse.Namespace, data_fingerprint: str, earlier: TrainingConfig | None = None
 ) -> TrainingConfig:
-    """Make a recipe of the flags that were used, over an earlier run's recipe or the defaults."""
+    """Apply the used flags to an earlier run's config, or to the defaults."""
     used: dict[str, Any] = {f.name: getattr(options, f.name, None) for f in fields(TrainingConfig)}
     used = {name: value for name, value in used.items() if value is not None}
     used["data_fingerprint"] = data_fingerprint

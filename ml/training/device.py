@@ -1,35 +1,36 @@
-"""Where to compute, and in which precision."""
+"""Choose the device and its precision."""
 
+import contextlib
 import platform
+from pathlib import Path
 
 import torch
 
 from ml.errors import UserError
-from ml.training import processor
 
 DEVICES = ("cuda", "mps", "cpu")
 
 
 class DeviceError(UserError):
-    """The device cannot be used; the message is one sentence that says what to do."""
+    """Raised when this machine lacks the requested device."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Take the named device, or the first of ``DEVICES`` that this machine has.
+    """Choose the named device; ``auto`` is the first of ``DEVICES`` that this machine has.
 
     Raises:
-        DeviceError: PyTorch does not find the named device here.
+        DeviceError: PyTorch does not find the device.
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(device for device in DEVICES if present[device])
-    if not present[name]:
-        raise DeviceError(f"PyTorch finds no {name} device on this machine: leave --device out to take the best.")
+        name = next(device for device in DEVICES if available[device])
+    if not available[name]:
+        raise DeviceError(f"PyTorch finds no {name} device on this machine: omit --device to use the best one.")
     return torch.device(name)
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """Give the 16-bit type that makes this device faster, or None where it would not."""
+    """Choose the 16-bit type that is faster than float32 on a device; None if there is none."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
@@ -38,9 +39,18 @@ def mixed_precision(device: torch.device) -> torch.dtype | None:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Name what computes, and with how many threads or which PyTorch, for people who compare times."""
+    """Describe the hardware and PyTorch version that a training time depends on."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{processor.name()}, {torch.get_num_threads()} threads"
+        name = f"{processor_name()}, {torch.get_num_threads()} threads"
     return f"{name}, {platform.system()}, torch {torch.__version__}"
+
+
+def processor_name() -> str:
+    """Name the CPU model as Linux reports it, else as Python does."""
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open() as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

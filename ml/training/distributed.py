@@ -1,6 +1,6 @@
-"""Several processes that train one network: which of them this is, and what they do together.
+"""Train one network in several processes, started by ``torchrun --nproc-per-node N -m ml.train …``.
 
-``torchrun --nproc-per-node N -m ml.train …`` starts them. In a process that it did not start there is one: the first.
+Rank 0 is the main process: it prints, logs and writes. Without torchrun it is the only one.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def processes(device: torch.device) -> Iterator[None]:
-    """Join the others for the block, if ``torchrun`` started this process: with NCCL on GPUs, else with Gloo."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the process group for the block if torchrun started this process: NCCL on GPUs, else Gloo."""
     if not dist.is_torchelastic_launched():
         yield
         return
@@ -30,38 +30,38 @@ def processes(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process, where each has its own; other devices are shared."""
+def local_device(device: torch.device) -> torch.device:
+    """Choose the GPU of this process; other devices are shared."""
     if device.type == "cuda" and dist.is_torchelastic_launched():
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
-    """Whether this process is the one that prints, logs and writes; also before the block of ``processes``."""
-    return int(os.environ.get("RANK", 0)) == 0 if dist.is_torchelastic_launched() else True
+def is_main_process() -> bool:
+    """Tell whether this is rank 0; works before ``process_group`` too."""
+    return not dist.is_torchelastic_launched() or os.environ.get("RANK", "0") == "0"
 
 
-def total(value: Tensor) -> Tensor:
+def sum_over_processes(value: Tensor) -> Tensor:
     """Add up the values of all processes, in place."""
-    if size() > 1:
+    if world_size() > 1:
         dist.all_reduce(value)
     return value
 
 
-def of_first(value: T) -> T:
-    """Give the first process's value to all, waiting for it."""
-    if size() == 1:
+def broadcast_from_main(value: T) -> T:
+    """Return the main process's value in all processes; each waits for it."""
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values)

@@ -1,4 +1,4 @@
-"""Batches for training: pictures decoded once into a file of pixels, augmented batch by batch."""
+"""Load batches: images are decoded once into a cache file, then augmented batch by batch."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from bundle import preprocess as image
+from bundle import preprocess
 from bundle.preprocess import ImageError, Resize, decode
 from ml.data.dataset import DataError, LabelledImage
 from ml.model.architectures import normalise
@@ -27,56 +27,60 @@ from ml.training.config import TrainingConfig
 
 T = TypeVar("T")
 
+EVALUATION_BATCH = 256
+# Training images are cached larger than the network's input, so that a random crop keeps its resolution.
+CACHE_MARGIN = 1.25
+
 
 class Pixels:
-    """The decoded pictures of one split, kept in a memory-mapped file so that they need not fit in memory."""
+    """The decoded images of one split, in a memory-mapped file so that they need not fit in memory."""
 
-    def __init__(self, pictures: Sequence[LabelledImage], side: int, resize: Resize, cache: Path, name: str) -> None:
-        """Decode the pictures, or find them decoded by an earlier run.
+    def __init__(self, images: Sequence[LabelledImage], side: int, resize: Resize, cache: Path, name: str) -> None:
+        """Decode the images, or reuse the cache file of an earlier run.
 
         Args:
-            pictures: What to decode, in order.
+            images: The images, in order.
             side: Side of the squares, pixels.
-            resize: How a picture becomes a square.
-            cache: Folder for the files of pixels.
-            name: What the progress bar calls them.
+            resize: How an image becomes a square.
+            cache: Folder of the cache files.
+            name: Name for the progress bar.
 
         Raises:
-            DataError: The cache folder's disk is too full.
-            ImageError: A picture no longer decodes.
-            OSError: A picture cannot be read any more, or the cache folder cannot be written.
+            DataError: The disk of the cache folder is too full.
+            ImageError: An image no longer decodes.
+            OSError: An image cannot be read any more, or the cache folder cannot be written.
         """
-        self.labels = torch.tensor([p.label for p in pictures])
-        # The decoder's own code is part of the key: what another version of it decoded is not what is served.
-        parts = [Path(image.__file__).read_text(), *(p.sha256 for p in pictures)]
+        self.labels = torch.tensor([image.label for image in images])
+        # The decoder's source is part of the key: a changed decoder must not reuse the pixels of the old one.
+        parts = [Path(preprocess.__file__).read_text(), *(image.sha256 for image in images)]
         key = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
         path = cache / f"{key}-{side}-{resize}.npy"
         if not path.exists():
-            _decode_all(pictures, side, resize, path, name)
+            _decode_all(images, side, resize, path, name)
         self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def _decode_all(pictures: Sequence[LabelledImage], side: int, resize: Resize, path: Path, name: str) -> None:
+def _decode_all(images: Sequence[LabelledImage], side: int, resize: Resize, path: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    shape = (len(pictures), side, side, 3)
+    shape = (len(images), side, side, 3)
     needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if needed > free:
-        # A disk that fills up behind a memory map ends the process without a word.
+        # A disk that fills up behind a memory map kills the process without a message.
         raise DataError(
-            f"{path.parent} needs {needed / 1e9:.1f} GB for decoded pictures and has {free / 1e9:.1f} GB: "
-            "make room, or name another folder with --cache."
+            f"{path.parent} needs {needed / 1e9:.1f} GB for decoded images and has {free / 1e9:.1f} GB: "
+            "free some space, or name another folder with --cache."
         )
     try:
         pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         decode_one = partial(_decode_one, side=side, resize=resize)
-        # Pillow decodes without the interpreter's lock, and a process would have to import PyTorch first.
+        # Threads, since Pillow decodes without the GIL and each process would have to import PyTorch.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = pool.map(decode_one, [p.path for p in pictures])
-            for i, square in enumerate(tqdm(results, f"decoding {name}", len(pictures), unit=" pictures")):
+            results = pool.map(decode_one, [image.path for image in images])
+            for i, square in enumerate(tqdm(results, f"decoding {name}", len(images), unit=" images")):
                 pixels[i] = square
         pixels.flush()
         unfinished.replace(path)
@@ -88,57 +92,58 @@ def _decode_one(path: Path, side: int, resize: Resize) -> NDArray[np.uint8]:
     try:
         return decode(path.read_bytes(), side, resize)
     except ImageError as error:
-        raise ImageError(f"{path}: {error} It was sound when the folder was scanned.") from error
+        raise ImageError(f"{path}: {error} It was valid when the folder was scanned.") from error
 
 
 def training_batches(
     data: Pixels,
-    recipe: TrainingConfig,
+    config: TrainingConfig,
     side: int,
     generator: torch.Generator,
     device: torch.device,
-    part: tuple[int, int] = (0, 1),
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give one epoch of shuffled, augmented batches; the same generator state gives the same batches.
+    """Yield one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
     Args:
-        data: The pictures.
-        recipe: Settings.
-        side: Of the squares, pixels.
-        generator: Decides order and augmentation.
-        device: Where the batches are to be.
-        part: Which part of each batch to make, counted from 0, and of how many.
+        data: The images.
+        config: The settings.
+        side: Side of the crops, pixels.
+        generator: Source of order and augmentation.
+        device: Device of the batches.
+        rank: The process that takes every ``world_size``-th image of each batch.
+        world_size: Number of processes that share a batch.
 
     Yields:
-        Normalised pictures ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. The last, smaller batch
-        is left out unless it is the only one, so that batch statistics stay comparable.
+        Normalised images ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. A last, smaller batch
+        is dropped unless it is the only one, so that batch statistics stay comparable.
     """
     order = torch.randperm(len(data), generator=generator)
-    # A picture's own seed: what is done to it does not depend on what is done to others.
+    # A seed for each image makes its augmentation independent of the others.
     seeds = torch.randint(2**62, (len(data),), generator=generator).tolist()
-    luck = torch.rand((len(data), 3), generator=generator)
-    own = torch.Generator()
-    for chosen in order.split(recipe.batch):
-        if len(chosen) < recipe.batch <= len(data):
+    jitter_strength = torch.rand((len(data), 3), generator=generator)
+    image_generator = torch.Generator()
+    for chosen in order.split(config.batch):
+        if len(chosen) < config.batch <= len(data):
             return
-        number, parts = part
-        rows = chosen[number::parts].sort().values  # one pass through the file
+        rows = chosen[rank::world_size].sort().values  # sorted: one pass through the file
         pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
-        made = [
-            augment(picture, side, recipe, own.manual_seed(seeds[row]))
-            for row, picture in zip(rows.tolist(), pixels, strict=True)
+        augmented = [
+            augment(image, side, config, image_generator.manual_seed(seeds[row]))
+            for row, image in zip(rows.tolist(), pixels, strict=True)
         ]
-        pictures = torch.stack(made).to(device).permute(0, 2, 3, 1).to(torch.float32)
-        pictures = normalise(jitter(pictures, luck[rows]))
-        yield pictures.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
+        images = torch.stack(augmented).to(device).permute(0, 2, 3, 1).to(torch.float32)
+        images = normalise(jitter(images, jitter_strength[rows]))
+        yield images.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
 
 
-class Ahead(Generic[T]):
-    """Takes from an iterator in a thread, some items ahead of who uses them.
+class Prefetcher(Generic[T]):
+    """An iterable that takes items from an iterator in a thread, some items ahead.
 
     Attributes:
-        busy: Seconds that the thread took to make the items so far.
-        waited: Seconds that the user waited for them.
+        busy: Seconds that the thread has spent on making items.
+        waited: Seconds that the consumer has waited for them.
     """
 
     def __init__(self, items: Iterator[T], ahead: int = 4) -> None:
@@ -147,13 +152,13 @@ class Ahead(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         with ThreadPoolExecutor(1) as pool:
-            coming = deque(pool.submit(self._next) for _ in range(self._ahead))
-            while coming:
+            pending = deque(pool.submit(self._next) for _ in range(self._ahead))
+            while pending:
                 start = time.perf_counter()
-                item = coming.popleft().result()
+                item = pending.popleft().result()
                 self.waited += time.perf_counter() - start
                 if item is not None:
-                    coming.append(pool.submit(self._next))
+                    pending.append(pool.submit(self._next))
                     yield item
 
     def _next(self) -> T | None:
@@ -164,9 +169,9 @@ class Ahead(Generic[T]):
             self.busy += time.perf_counter() - start
 
 
-def plain_batches(data: Pixels, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give the pictures in order, as they will be served: normalised ``(n, 3, side, side)`` and labels."""
+def plain_batches(data: Pixels, device: torch.device, batch: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images in order and unchanged, as served: normalised ``(n, 3, side, side)`` and labels."""
     for start in range(0, len(data), batch):
         pixels = torch.from_numpy(data.pixels[start : start + batch].copy())
-        pictures = normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-        yield pictures, data.labels[start : start + batch].to(device)
+        images = normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+        yield images, data.labels[start : start + batch].to(device)

@@ -1,4 +1,4 @@
-"""Training from start to end: epochs with checkpoints, early stopping and a clean end on Ctrl-C."""
+"""Train a network: epochs with checkpoints, early stopping and a graceful end on Ctrl-C."""
 
 import contextlib
 import signal
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from ml.training import distributed
 from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import TrainingConfig
-from ml.training.epoch import Epoch, TrainingState
+from ml.training.epoch import run_epoch
 from ml.training.loader import Pixels
+from ml.training.state import Epoch, TrainingState
 
 
 @dataclass
 class TrainingResult:
-    """How a training run ended; ``hours`` are those of its epochs, validation left out."""
+    """The result of a training run; ``hours`` are of its epochs, validation excluded."""
 
     history: list[Epoch]
     best: dict[str, Tensor]
@@ -31,63 +32,62 @@ def fit(
     network: nn.Module,
     training: Pixels,
     validation: Pixels,
-    recipe: TrainingConfig,
+    config: TrainingConfig,
     device: torch.device,
     folder: Path,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train a network and give its best weights by validation loss.
+    """Train a network and return its best weights by validation loss.
 
-    The optimiser is AdamW on a one-cycle schedule (Smith & Topin 2019); what is validated and kept is an
-    exponential moving average of the weights. After every epoch all that is needed to go on is written to
-    ``folder/checkpoint.pt``. Ctrl-C ends the training after the current step with the best weights so far. Where
-    several processes train together (see ``ml.training.distributed``), each learns from its part of every batch and the
-    gradients are averaged; only the first writes and reports.
+    The optimiser is AdamW on a one-cycle schedule (Smith & Topin 2019). An exponential moving average of the weights
+    is validated and kept. Each epoch ends with a checkpoint in ``folder/checkpoint.pt``. Ctrl-C ends the training
+    after the current step with the best weights so far. Several processes (see ``ml.training.distributed``) share each
+    batch and average their gradients; only the main process writes and reports.
 
     Args:
-        network: Takes ``(n, 3, size, size)``, gives logits ``(n, classes)``.
-        training: Pictures to learn from, decoded at a side of at least ``recipe.train_size``.
-        validation: Pictures to choose by, decoded at ``recipe.size``.
-        recipe: Settings.
-        device: Where to compute.
+        network: Takes ``(n, 3, size, size)``, returns logits ``(n, classes)``.
+        training: Training images, decoded at a side of at least ``config.train_size``.
+        validation: Validation images, decoded at ``config.size``.
+        config: The settings.
+        device: The device to train on.
         folder: The run's folder.
-        resume: Go on from the folder's checkpoint.
-        on_epoch: Called after each epoch, the repeated ones of a resumed run left out.
+        resume: Continue from the checkpoint in ``folder``.
+        on_epoch: Called after each epoch of this call.
 
     Raises:
-        CheckpointError: The checkpoint to resume from is missing, unreadable or of another recipe.
+        CheckpointError: The checkpoint to resume from is missing, damaged or has another config.
         TrainingError: The loss is not a number, or the batch cannot be shared among the processes.
-        KeyboardInterrupt: Ctrl-C before the first epoch was done.
+        KeyboardInterrupt: Ctrl-C before the first epoch was complete.
     """
-    loop = TrainingState(network, training, validation, recipe, device)
+    state = TrainingState(network, training, validation, config, device)
     if resume:
-        loop.restore(folder / CHECKPOINT)
-    with contextlib.suppress(KeyboardInterrupt), _ctrl_c_as_wish() as loop.stop_wished:
-        while not loop.ending():
-            done = loop.run_epoch()
-            if done is None:
+        state.restore(folder / CHECKPOINT)
+    with contextlib.suppress(KeyboardInterrupt), _deferred_ctrl_c() as stop_requested:
+        while not state.ending():
+            epoch = run_epoch(state, stop_requested)
+            if epoch is None:
                 break
-            if distributed.is_first():
-                loop.save(folder / CHECKPOINT)
-                on_epoch(done)
-    if not loop.history:
+            if distributed.is_main_process():
+                state.save(folder / CHECKPOINT)
+                on_epoch(epoch)
+    if not state.history:
         raise KeyboardInterrupt
-    hours = sum(loop.pictures / epoch.images_per_second for epoch in loop.history) / 3600
-    return TrainingResult(loop.history, loop.best, loop.best_epoch, loop.ending() or "stopped by Ctrl-C", hours)
+    hours = sum(state.images_per_epoch / epoch.images_per_second for epoch in state.history) / 3600
+    return TrainingResult(state.history, state.best, state.best_epoch, state.ending() or "stopped by Ctrl-C", hours)
 
 
 @contextlib.contextmanager
-def _ctrl_c_as_wish() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C be asked for, so that nothing is cut in half; a second one interrupts at once."""
-    wishes = []
+def _deferred_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Record the first Ctrl-C instead of interrupting; a second one interrupts at once."""
+    received = []
 
-    def remember(number: int, _: object) -> None:
-        wishes.append(number)
+    def record(number: int, _: object) -> None:
+        received.append(number)
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = signal.signal(signal.SIGINT, record)
     try:
-        yield lambda: bool(wishes)
+        yield lambda: bool(received)
     finally:
         signal.signal(signal.SIGINT, before)

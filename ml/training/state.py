@@ -1,0 +1,162 @@
+"""Hold the state of a training run: network, averaged weights, optimiser, schedule and history."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch's own documentation uses
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from ml.errors import UserError
+from ml.training import checkpoint, distributed
+from ml.training.augmentation import mixing
+from ml.training.config import TrainingConfig
+from ml.training.device import mixed_precision
+from ml.training.loader import Pixels, plain_batches
+from ml.training.temperature_scaling import fit_temperature
+
+MAX_GRADIENT_NORM = 5.0
+# The parts of the state that save themselves.
+STATEFUL = ("network", "average", "optimizer", "schedule", "scaler")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a run's history.
+
+    Losses are in nats (validation: at the best temperature), accuracies from 0 to 1. The three speeds are of the whole
+    epoch, of the loader thread and of the training steps alone. ``side`` is the side of the crops in pixels.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    images_per_second: float
+    learning_rate: float
+    side: int = 0
+    loader_images_per_second: float = 0
+    step_images_per_second: float = 0
+
+
+class TrainingError(UserError):
+    """Raised when training cannot continue."""
+
+
+class TrainingState:
+    """The state of a training run, as a checkpoint holds it."""
+
+    def __init__(
+        self, network: nn.Module, training: Pixels, validation: Pixels, config: TrainingConfig, device: torch.device
+    ) -> None:
+        processes = distributed.world_size()
+        if config.batch % processes:
+            raise TrainingError(
+                f"A batch of {config.batch} cannot be shared by {processes} processes: choose a multiple with --batch."
+            )
+        self.config, self.device = config, device
+        self.training, self.validation = training, validation
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.parallel = self.network if processes == 1 else DistributedDataParallel(self.network)
+        self.average = AveragedModel(self.network, avg_fn=self._moving_average, use_buffers=True)
+        steps = max(1, len(training) // config.batch)
+        self.images_per_epoch = min(len(training), steps * config.batch)
+        # Decaying biases and the scales of normalisation layers only hurts (He et al. 2019).
+        groups = [
+            {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
+        )
+        self.precision = mixed_precision(device)
+        self.mixing = mixing(int(training.labels.max()) + 1)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+        self.epoch = 0
+        self.history: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch = 0
+
+    def ending(self) -> str | None:
+        """Explain why there is no further epoch; None if there is one."""
+        if self.history and self.epoch - self.best_epoch >= self.config.patience:
+            return f"no lower validation loss for {self.config.patience} epochs"
+        return "all epochs done" if self.epoch >= self.config.epochs else None
+
+    def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one optimiser step, on mixed images where the config says so.
+
+        Returns:
+            The mean loss and the number of correct predictions, on the device.
+        """
+        if self.config.mixes(self.epoch) and torch.rand(()).item() < self.config.mix:
+            images, labels = self.mixing(images, labels)
+        with self._autocast():
+            logits = self.parallel(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        return loss.detach(), (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float]:
+        """Compute the loss and accuracy of the averaged weights on the validation images."""
+        self.average.eval()
+        batches = []
+        for images, _ in plain_batches(self.validation, self.device):
+            with self._autocast():
+                batches.append(self.average(images).float().cpu())
+        logits, labels = torch.cat(batches), self.validation.labels
+        # At the best temperature, as served. Augmentation and label smoothing lower the confidence, and the plain loss
+        # would prefer a worse network for being bolder.
+        loss = F.cross_entropy(logits / fit_temperature(logits, labels), labels)
+        return loss.item(), (logits.argmax(1) == labels).float().mean().item()
+
+    def complete(self, epoch: Epoch) -> None:
+        """Append an epoch to the history, and keep its averaged weights if they are the best so far."""
+        self.epoch = epoch.epoch
+        if not self.history or epoch.validation_loss < min(e.validation_loss for e in self.history):
+            self.best_epoch = epoch.epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.average.module.state_dict().items()}
+        self.history.append(epoch)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("epoch", "best", "best_epoch")}
+        state["history"] = [asdict(epoch) for epoch in self.history]
+        state |= {name: getattr(self, name).state_dict() for name in STATEFUL}
+        checkpoint.write(path, self.config, state)
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            CheckpointError: It is missing, damaged or has another config.
+        """
+        earlier, state = checkpoint.read(path)
+        checkpoint.require_same(path, earlier, self.config)
+        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+
+    def _moving_average(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not average.is_floating_point():
+            return current
+        # A short average at first: a fixed decay would keep the random initial weights for many steps.
+        n = float(count)
+        return torch.lerp(current, average, min(self.config.ema, (1 + n) / (10 + n)))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
