@@ -72,5 +72,5 @@ def test_training_with_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
     (line,) = [line for line in found.stderr.splitlines() if "No space left on device" in line]
     assert "checkpoint.pt" in line and "--resume" in line
     assert "checkpoint.pt.tmp" not in found.stderr.split()
-    state = checkpoint.read(tmp_path / "kept.pt")
+    _, state = checkpoint.read(tmp_path / "kept.pt")
     assert state["epoch"] == 1 and all(torch.isfinite(weight).all() for weight in state["best"].values())

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device and its precision."""
 
 import pytest
 import torch
@@ -6,35 +6,31 @@ import torch
 from ml.training.device import DeviceError, choose_device, mixed_precision
 
 
-def machine(monkeypatch, cuda: bool, mps: bool) -> None:
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_choose_device_takes_the_best_or_the_named_one(cuda, mps, best, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-
-@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_the_best_device_is_taken(cuda, mps, best, monkeypatch):
-    machine(monkeypatch, cuda, mps)
     assert choose_device() == torch.device(best)
     assert choose_device("cpu") == torch.device("cpu")
+    for name, available in (("cuda", cuda), ("mps", mps)):
+        if not available:
+            with pytest.raises(DeviceError, match=f"finds no {name} device on this machine: omit --device"):
+                choose_device(name)
 
 
-@pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused(name, monkeypatch):
-    machine(monkeypatch, cuda=False, mps=False)
-    with pytest.raises(DeviceError, match=f"finds no {name} device on this machine: leave --device out"):
-        choose_device(name)
-
-
-@pytest.mark.parametrize(("bf16", "precision"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_graphics_card_computes_in_16_bits(bf16, precision, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
-    assert mixed_precision(torch.device("cuda")) is precision
-
-
-@pytest.mark.parametrize(("bf16", "precision"), [(True, torch.bfloat16), (False, None)])
-def test_a_processor_computes_in_16_bits_where_that_is_faster(bf16, precision, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
-    assert mixed_precision(torch.device("cpu")) is precision
+@pytest.mark.parametrize(
+    ("device", "supported", "precision"),
+    [
+        ("cuda", True, torch.bfloat16),
+        ("cuda", False, torch.float16),
+        ("cpu", True, torch.bfloat16),
+        ("cpu", False, None),
+    ],
+)
+def test_mixed_precision_is_the_fastest_supported(device, supported, precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": supported})
+    assert mixed_precision(torch.device(device)) is precision
 
 
 def test_pytorch_names_the_capability_as_expected():

@@ -1,0 +1,46 @@
+"""Checkpoints are written atomically, and refused if damaged or of other settings."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ml.training import checkpoint
+from ml.training.checkpoint import CheckpointError
+
+
+def test_interrupted_write_keeps_the_earlier_checkpoint(config, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.write(path, config, {"epoch": 1})
+
+    def half(_, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.save", half)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(path, config, {"epoch": 2})
+    assert checkpoint.read(path) == (config, {"epoch": 1})
+
+
+def test_other_data_or_settings_are_refused(config, tmp_path):
+    checkpoint.require_same(tmp_path, config, replace(config))
+    other = replace(config, data_fingerprint="other", batch=8)
+    with pytest.raises(CheckpointError, match=r"other settings \(data_fingerprint, batch\): resume with"):
+        checkpoint.require_same(tmp_path, config, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PK\x03\x04 half a checkpoint"])
+def test_damaged_checkpoint_is_refused_in_one_line(content, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read as a checkpoint \(.+\)\.$") as caught:
+        checkpoint.read(tmp_path / "checkpoint.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_or_missing_file_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        checkpoint.read(tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="does not exist: no epoch was completed"):
+        checkpoint.read(tmp_path / "none.pt")
