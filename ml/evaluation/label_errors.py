@@ -1,7 +1,7 @@
 """Find label errors, for a person to review: ``python -m ml.evaluation.label_errors``.
 
-Each image is predicted by a network trained without it. Confident learning (Northcutt et al. 2021, as implemented in
-cleanlab) then selects the images whose label is probably wrong.
+By cross-validation, each image is predicted by a network trained without it. A confident prediction of another class is
+a probable label error.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cleanlab.filter import find_label_issues
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import StratifiedKFold
 
@@ -72,12 +71,12 @@ def find(
         training = Pixels([images[i] for i in rest], DECODED_SIDE, config.resize, cache, f"fold {fold}")
         validation = Pixels([images[i] for i in held_out], config.size, config.resize, cache, f"fold {fold}, held out")
         probabilities[held_out] = _predict(training, validation, len(data.classes), config)
-    predictions = probabilities.argmax(1)
+    predictions, confidences = probabilities.argmax(1), probabilities.max(1)
     errors = [
-        LabelError(images[i], data.classes[labels[i]], data.classes[predictions[i]], float(probabilities[i].max()))
-        for i in np.flatnonzero(find_label_issues(labels, probabilities, n_jobs=1) & (predictions != labels))
+        LabelError(images[i], data.classes[labels[i]], data.classes[predictions[i]], float(confidences[i]))
+        for i in np.flatnonzero((predictions != labels) & (confidences >= min_probability))
     ]
-    return sorted((e for e in errors if e.probability >= min_probability), key=lambda error: -error.probability)
+    return sorted(errors, key=lambda error: -error.probability)
 
 
 def _predict(training: Pixels, validation: Pixels, classes: int, config: TrainingConfig) -> torch.Tensor:

@@ -1,50 +1,43 @@
-"""Doubtful labels: what is turned round is found, what is right is left alone, and test pictures are not touched."""
+"""Images in the wrong folder are found, correct ones and test images are left alone."""
 
 import csv
 import shutil
 from dataclasses import replace
 
-import pytest
 from PIL import Image
 
 from ml.data.scan import scan
-from ml.evaluation import label_errors as suspects
+from ml.evaluation import label_errors
 from tests.ml.conftest import COLOURS, draw
 
 
-@pytest.fixture(scope="module")
-def mislabelled(tmp_path_factory):
-    """Blue and red pictures, of which some stand in the other folder."""
-    folder = draw(tmp_path_factory.mktemp("data") / "colours", COLOURS, 80, seed=3)
+def test_command_finds_images_in_the_wrong_folder(tmp_path, monkeypatch, config, capsys):
+    data = draw(tmp_path / "colours", COLOURS, 80, seed=3)
     for i in range(4):
-        shutil.move(folder / "blue" / f"{i:03}.bmp", folder / "red" / f"wrong-{i}.bmp")
-    return folder
-
-
-def test_finds_what_stands_in_the_wrong_folder(mislabelled, tmp_path, monkeypatch, recipe, capsys):
-    short = replace(recipe, batch=8, label_smoothing=0.0)
-    monkeypatch.setattr(suspects.find, "__defaults__", (short,))
-    monkeypatch.setattr(suspects, "DECODED_SIDE", 40)
-    wrong = {p.path.name for p in scan(mislabelled, progress=False).images if "wrong" in p.path.name}
-    searched = {
-        p.path.name for p in scan(mislabelled, progress=False).images if p.path.name in wrong and p.split != "test"
+        shutil.move(data / "blue" / f"{i:03}.bmp", data / "red" / f"wrong-{i}.bmp")
+    wrong = {
+        image.path.name
+        for image in scan(data, progress=False).images
+        if image.path.name.startswith("wrong") and image.split != "test"
     }
-    assert searched, "the drawn set has no wrong picture outside its test split"
-    arguments = ["--data", str(mislabelled), "--out", str(tmp_path / "out"), "--cache", str(tmp_path), "--least", "0.5"]
-    assert suspects.main(arguments) == 0
-    with (tmp_path / "out" / "suspects.csv").open() as file:
+    assert wrong, "all wrong images are in the test split"
+    monkeypatch.setattr(label_errors.find, "__defaults__", (replace(config, batch=8, label_smoothing=0.0),))
+    monkeypatch.setattr(label_errors, "DECODED_SIDE", 40)
+    out = tmp_path / "out"
+    arguments = ["--data", str(data), "--out", str(out), "--cache", str(tmp_path / "cache"), "--least", "0.5"]
+    assert label_errors.main(arguments) == 0
+    with (out / "label_errors.csv").open() as file:
         rows = list(csv.DictReader(file))
-    found = {row["path"].rpartition("/")[2] for row in rows}
-    assert found == searched
-    assert all(row["label"] == "red" and row["likelier"] == "blue" and float(row["probability"]) > 0.5 for row in rows)
-    assert [float(row["probability"]) for row in rows] == sorted((float(r["probability"]) for r in rows), reverse=True)
-    with Image.open(tmp_path / "out" / "suspects-1.png") as page:
-        assert page.width == suspects.COLUMNS * suspects.TILE
+    assert {row["path"].rpartition("/")[2] for row in rows} == wrong
+    assert all(row["label"] == "red" and row["predicted"] == "blue" for row in rows)
+    probabilities = [float(row["probability"]) for row in rows]
+    assert probabilities == sorted(probabilities, reverse=True) and probabilities[-1] > 0.5
+    with Image.open(out / "label_errors-1.png") as page:
         red, _, blue = page.convert("RGB").getpixel((60, 60))
-        assert blue > red, "the sheet shows the picture"
-    assert f"{len(rows)} doubted labels" in capsys.readouterr().out
+        assert blue > red, "the sheet shows the image"
+    assert f"{len(rows)} probable label errors" in capsys.readouterr().out
 
 
-def test_says_what_is_wrong(tmp_path, capsys):
-    assert suspects.main(["--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+def test_command_reports_a_missing_folder(tmp_path, capsys):
+    assert label_errors.main(["--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
     assert "There is no folder" in capsys.readouterr().err
