@@ -1,14 +1,14 @@
-"""Distances from what is known: nearest class, in the directions in which it spreads; limits flag what they promise."""
+"""Distances are to the nearest class, in units of its spread; limits flag the promised shares."""
 
 import numpy as np
 import pytest
 import torch
 
-from ml.export.mahalanobis import Distance, choose_limits
+from ml.export.mahalanobis import MahalanobisDistance, choose_limits
 
 
 @pytest.fixture(scope="module")
-def known():
+def clouds():
     """Two long clouds of points side by side."""
     torch.manual_seed(0)
     labels = torch.arange(4000) % 2
@@ -17,29 +17,29 @@ def known():
     return points, labels
 
 
-def test_far_is_measured_in_each_directions_own_spread(known):
-    distance = Distance(*known)
+def test_distance_is_in_units_of_each_directions_spread(clouds):
+    distance = MahalanobisDistance(*clouds)
     along, across = distance(torch.tensor([[10.0, 0.0], [0.0, 10.0]]))
     assert across > 4 * along
 
 
-def test_each_class_is_familiar_and_their_middle_is_not(known):
-    distance = Distance(*known)
+def test_distance_is_small_at_each_class_and_large_between(clouds):
+    distance = MahalanobisDistance(*clouds)
     first, second, middle = distance(torch.tensor([[0.0, 0.0], [0.0, 20.0], [0.0, 10.0]]))
     assert first < 0.1 and second < 0.1 and middle > 3
-    points, _ = known
+    points, _ = clouds
     # The ridge widens the thin direction a little.
     assert distance(points).square().mean().item() == pytest.approx(1, rel=0.1)
 
 
-def test_more_features_than_pictures_still_have_a_distance():
+def test_more_features_than_images_still_have_a_distance():
     torch.manual_seed(0)
     features = torch.randn(20, 64)
-    distances = Distance(features, torch.arange(20) % 2)(torch.cat([features, 10 + features]))
+    distances = MahalanobisDistance(features, torch.arange(20) % 2)(torch.cat([features, 10 + features]))
     assert distances.isfinite().all() and distances[20:].min() > distances[:20].max()
 
 
-def test_no_more_than_one_in_a_hundred_known_pictures_is_flagged():
+def test_limits_flag_less_than_one_percent():
     random = np.random.default_rng(0)
     sure = random.uniform(0.5, 1, (5000, 1)).astype(np.float32)
     distances = random.normal(1, 0.1, 5000).astype(np.float32)
@@ -49,6 +49,6 @@ def test_no_more_than_one_in_a_hundred_known_pictures_is_flagged():
     assert (sure < limits.least_confidence).any() and (distances > limits.greatest_distance).any()
 
 
-def test_few_pictures_have_limits_that_flag_none():
+def test_limits_of_few_images_flag_none():
     limits = choose_limits(np.array([[0.9, 0.1], [0.4, 0.6]], np.float32), np.array([1.0, 2.0], np.float32))
     assert limits.least_confidence == pytest.approx(0.6) and limits.greatest_distance == 2 and limits.flagged == 0

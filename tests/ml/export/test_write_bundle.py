@@ -1,4 +1,4 @@
-"""Bundles on the disk: whole, or refused."""
+"""A bundle on disk is complete, or refused."""
 
 import subprocess
 import sys
@@ -9,18 +9,18 @@ import pytest
 
 from bundle.load import Bundle, BundleError, load
 from ml.export.write_bundle import write
-from tests import bundles as drawn
+from tests import bundles
 from tests.servers import ROOT
 
 
 @pytest.fixture
 def two(tmp_path) -> tuple[Bundle, Bundle]:
     """Two different bundles that can be served."""
-    first = load(drawn.write(tmp_path / "a", classes=["red", "green"], version="1"))
-    return first, load(drawn.write(tmp_path / "b", classes=["red", "green", "blue"], version="2"))
+    first = load(bundles.write(tmp_path / "a", classes=["red", "green"], version="1"))
+    return first, load(bundles.write(tmp_path / "b", classes=["red", "green", "blue"], version="2"))
 
 
-def test_what_is_written_is_what_is_read(two, tmp_path):
+def test_write_then_load_gives_the_same_bundle(two, tmp_path):
     folder = tmp_path / "deep" / "bundle"
     for bundle in two:
         write(folder, bundle)
@@ -29,14 +29,14 @@ def test_what_is_written_is_what_is_read(two, tmp_path):
         assert bundle.manifest.version in (folder / "MODEL_CARD.md").read_text()
 
 
-def test_a_bundle_without_metrics_takes_the_card_of_the_earlier_away(two, tmp_path):
+def test_bundle_without_metrics_has_no_card(two, tmp_path):
     write(tmp_path / "bundle", two[0])
     write(tmp_path / "bundle", replace(two[1], manifest=two[1].manifest.model_copy(update={"metrics": None})))
     assert sorted(p.name for p in (tmp_path / "bundle").iterdir()) == ["manifest.json", "model.onnx"]
 
 
 @pytest.mark.parametrize("files", [0, 1, 2])
-def test_a_failure_between_files_leaves_the_old_or_a_refused_bundle(files, two, tmp_path, monkeypatch):
+def test_failed_write_leaves_the_old_or_a_refused_bundle(files, two, tmp_path, monkeypatch):
     old, new = two
     write(tmp_path / "bundle", old)
     replace_file, replaced = Path.replace, []
@@ -61,7 +61,7 @@ def test_a_failure_between_files_leaves_the_old_or_a_refused_bundle(files, two, 
     assert load(tmp_path / "bundle") == new
 
 
-def test_a_killed_write_leaves_the_old_or_a_refused_bundle(two, tmp_path):
+def test_killed_write_leaves_the_old_bundle(two, tmp_path):
     old, new = two
     write(tmp_path / "bundle", old)
     script = (

@@ -1,4 +1,4 @@
-"""The gate, on bundles whose right and wrong answers are chosen picture by picture."""
+"""The gate, on bundles whose answers are chosen image by image."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ml.registry.gate import GateError, gate
 from tests import bundles
 
 CLASSES = ["a", "b"]
-# The champion says a where there is more red than green, the challenger where there is more red than blue.
+# The champion answers a if there is more red than green, the challenger if there is more red than blue.
 COLOURS = {
     "both": (200, 50, 50),
     "champion": (100, 50, 200),
@@ -39,39 +39,39 @@ def challenger() -> Bundle:
 
 @pytest.fixture
 def held_out(tmp_path):
-    """Make a data set of pictures of class a, so many for each of who is right, and some of class b."""
+    """Make a data set of images of class a, by which bundle is right about them, and ``b`` images of class b."""
 
     def make(b: int = 0, split: str = "test", classes=tuple(CLASSES), **right: int) -> Dataset:
-        pictures = []
+        images = []
         for who, count in right.items():
             path: Path = tmp_path / f"{who}.bmp"
             Image.new("RGB", (8, 8), COLOURS[who]).save(path)
-            pictures += [LabelledImage(path, 0, "", split)] * count
+            images += [LabelledImage(path, 0, "", split)] * count
         if b:
             Image.new("RGB", (8, 8), COLOURS["neither"]).save(tmp_path / "b.bmp")
-            pictures += [LabelledImage(tmp_path / "b.bmp", 1, "", split)] * b
-        return Dataset("letters", None, True, classes, tuple(pictures), (), "f")
+            images += [LabelledImage(tmp_path / "b.bmp", 1, "", split)] * b
+        return Dataset("letters", None, True, classes, tuple(images), (), "f")
 
     return make
 
 
-def test_an_equal_challenger_is_promoted(challenger, champion, held_out):
+def test_equal_challenger_is_promoted(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=45, neither=5), progress=False)
     assert verdict.promoted and verdict.p_worse == 1
     assert verdict.challenger_accuracy == verdict.champion_accuracy == 0.9
 
 
-def test_a_better_challenger_is_promoted_with_its_numbers(challenger, champion, held_out):
+def test_better_challenger_is_promoted_with_its_numbers(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=40, challenger=7, champion=1, neither=2), progress=False)
     assert verdict.promoted
     table = " ".join(verdict.table().split())
     assert table == (
-        "held-out pictures 50 challenger 94.00% champion 82.00% only the challenger right 7 only the champion right 1 "
+        "held-out images 50 challenger 94.00% champion 82.00% only the challenger right 7 only the champion right 1 "
         "p (challenger is worse) 0.996 verdict promoted The challenger is no worse than the champion."
     )
 
 
-def test_a_challenger_that_is_surely_worse_is_refused_though_the_drop_is_small(challenger, champion, held_out):
+def test_significantly_worse_challenger_is_refused(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=1487, champion=12, challenger=1), progress=False)
     assert not verdict.promoted
     assert verdict.p_worse == pytest.approx(14 / 2**13), "exact, one-sided: 12 or 13 of 13"
@@ -79,36 +79,38 @@ def test_a_challenger_that_is_surely_worse_is_refused_though_the_drop_is_small(c
     assert "verdict                    refused" in verdict.table()
 
 
-def test_a_small_drop_is_let_pass_as_chance(challenger, champion, held_out):
+def test_small_drop_is_allowed_for_chance(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=198, champion=2), progress=False)
     assert verdict.promoted and verdict.p_worse == 0.25
 
 
-def test_a_large_drop_is_refused_though_few_pictures_prove_nothing(challenger, champion, held_out):
+def test_large_drop_on_few_images_is_refused(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=57, champion=3), progress=False)
     assert not verdict.promoted and verdict.p_worse == 0.125
-    assert verdict.reason == "The challenger's accuracy is 5.00% lower, more than the 1% that is let pass as chance."
+    assert verdict.reason == "The challenger's accuracy is 5.00% lower, more than the 1% allowed for chance."
 
 
-def test_the_first_champion_must_beat_the_commonest_class(challenger, held_out):
+def test_first_champion_must_beat_the_most_common_class(challenger, held_out):
     good = gate(challenger, None, held_out(both=20, b=20), progress=False)
     assert good.promoted is True and good.challenger_accuracy == 1 and good.champion_accuracy is None
-    assert "is better than always answering" in good.table() and "\n  champion" not in good.table()
-    # Always right, but so would be who always says a.
+    assert "is better than the most common class" in good.table() and "\n  champion" not in good.table()
+    # Always correct, but so would be a constant answer.
     trivial = gate(challenger, None, held_out(both=40), progress=False)
     assert not trivial.promoted and "is not shown to be better" in trivial.reason
     bad = gate(challenger, None, held_out(neither=20, b=20), progress=False)
     assert not bad.promoted and bad.challenger_accuracy == 0.5
 
 
-def test_nothing_to_compare_on(challenger, champion, held_out):
-    with pytest.raises(GateError, match="letters has no held-out pictures"):
+def test_data_without_test_images_is_refused(challenger, champion, held_out):
+    with pytest.raises(GateError, match="letters has no held-out images"):
         gate(challenger, champion, held_out(both=5, split="train"), progress=False)
 
 
 @pytest.mark.parametrize(("role", "order"), [("challenger", 0), ("champion", 1)])
-def test_other_classes_cannot_be_compared(role, order, challenger, tmp_path, held_out):
+def test_bundle_of_other_classes_is_refused(role, order, challenger, tmp_path, held_out):
     other = load(bundles.write(tmp_path / "other", classes=["a", "c"]))
     pair = (other, None) if order == 0 else (challenger, other)
-    with pytest.raises(GateError, match=f"The {role} knows a, c, but the data has a, b: they cannot be compared"):
+    with pytest.raises(
+        GateError, match=f"The {role} has the classes a, c, but the data has a, b: they cannot be compared"
+    ):
         gate(*pair, held_out(both=5), progress=False)

@@ -11,19 +11,20 @@ from bundle.load import Bundle, BundleError, load
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
 from ml.export.write_bundle import write
-from ml.registry import model_registry as registry
+from ml.registry.__main__ import main
 from ml.registry.model_registry import (
     CHALLENGER,
     CHAMPION,
     RegistryError,
+    bundle_path,
+    challenge,
     fetch,
-    main,
     promote,
     register,
     served_bundle,
-    submit,
 )
-from ml.tracking.tracker import Tracker, connect
+from ml.tracking.client import connect
+from ml.tracking.tracker import Tracker
 from tests import bundles
 from tests.ml.conftest import draw
 
@@ -47,19 +48,19 @@ def logged(client, tmp_path):
         tracker = Tracker.start(client, folder, "registry tests", version, {})
         made = load(bundles.write(folder / "made", classes=list(classes), name=name, version=version))
         if always_wrong:
-            made = mirrored(made)
+            made = swapped(made)
         training = made.manifest.training.model_copy(update={"run_id": tracker.run_id})
         bundle = replace(made, manifest=made.manifest.model_copy(update={"training": training}))
         write(folder / "bundle", bundle)
-        tracker.file(folder / "bundle", to=registry.bundle_path(bundle.manifest))
+        tracker.file(folder / "bundle", to=bundle_path(bundle.manifest))
         assert tracker.finish() == []
         return bundle
 
     return log
 
 
-def mirrored(bundle: Bundle) -> Bundle:
-    """The bundle of a model that says green for red and red for green."""
+def swapped(bundle: Bundle) -> Bundle:
+    """Swap red and green in the answers of a bundle."""
     graph = onnx.load_from_string(bundle.model)
     (first,) = (tensor for tensor in graph.graph.initializer if tensor.name == "first")
     first.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(first), "first"))
@@ -72,7 +73,11 @@ def register_run(client, bundle: Bundle):
     return register(client, bundle, bundle.manifest.training.run_id)
 
 
-def test_a_bundle_comes_back_as_it_was(client, logged):
+def submit(client, bundle: Bundle, data: Dataset, served: Bundle | None):
+    return challenge(client, register_run(client, bundle), bundle, data, served)
+
+
+def test_registered_bundle_is_fetched_unchanged(client, logged):
     bundle = logged("round-trip")
     version = register_run(client, bundle)
     assert fetch(client, "round-trip", CHAMPION) is None
@@ -87,13 +92,10 @@ def test_a_bundle_comes_back_as_it_was(client, logged):
     assert fetch(client, "round-trip", CHAMPION) == bundle
 
 
-def test_names_that_mlflow_would_refuse(client, logged):
+def test_name_is_made_valid_and_an_unknown_one_has_no_bundle(client, logged):
     bundle = logged("Bob's/photos: 2026")
     assert register_run(client, bundle).name == "bob-s-photos-2026"
     assert fetch(client, "bob-s-photos-2026", CHALLENGER) == bundle
-
-
-def test_nobody_has_that_name(client):
     assert fetch(client, "nobody", CHAMPION) is None
 
 
@@ -108,81 +110,70 @@ def stored(tmp_path_factory, mlflow_address):
     return find
 
 
-def test_an_artifact_that_was_tampered_with_is_refused(client, logged, stored):
-    bundle = logged("tampered")
+def test_changed_exchanged_or_lost_bundle_is_refused(client, logged, stored):
+    bundle, other = logged("stored"), logged("stored", "2", classes=("red", "blue"))
     register_run(client, bundle)
-    model = stored(bundle.manifest.training.run_id, "model.onnx")
-    model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(RegistryError, match=r"is no sound bundle \(model\.onnx: SHA-256 is"):
-        fetch(client, "tampered", CHALLENGER)
+    paths = [stored(bundle.manifest.training.run_id, name) for name in ("model.onnx", "manifest.json")]
+    paths[0].write_bytes(bundle.model + b"\0")
+    with pytest.raises(RegistryError, match=r"is damaged \(model\.onnx: SHA-256 is"):
+        fetch(client, "stored", CHALLENGER)
+    for path in paths:
+        path.write_bytes(stored(other.manifest.training.run_id, path.name).read_bytes())
+    with pytest.raises(RegistryError, match="is not the registered one: its hash differs"):
+        fetch(client, "stored", CHALLENGER)
+    paths[0].unlink()
+    with pytest.raises(RegistryError, match=r"is damaged \(model\.onnx: cannot be read"):
+        fetch(client, "stored", CHALLENGER)
 
 
-def test_a_bundle_that_was_exchanged_as_a_whole_is_refused(client, logged, stored):
-    bundle, other = logged("exchanged"), logged("exchanged", "2", classes=("red", "blue"))
-    register_run(client, bundle)
-    for name in ("model.onnx", "manifest.json"):
-        content = stored(other.manifest.training.run_id, name).read_bytes()
-        stored(bundle.manifest.training.run_id, name).write_bytes(content)
-    with pytest.raises(RegistryError, match="is not the one that was registered: its hash differs"):
-        fetch(client, "exchanged", CHALLENGER)
-
-
-def test_a_bundle_that_mlflow_lost_is_refused(client, logged, stored):
-    bundle = logged("lost")
-    register_run(client, bundle)
-    stored(bundle.manifest.training.run_id, "model.onnx").unlink()
-    with pytest.raises(RegistryError, match=r"is no sound bundle \(model\.onnx: cannot be read"):
-        fetch(client, "lost", CHALLENGER)
-
-
-def test_a_bundle_that_never_arrived_is_not_registered(client, logged, stored):
+def test_incomplete_bundle_is_not_registered(client, logged, stored):
     bundle = logged("unsent")
     stored(bundle.manifest.training.run_id, "model.onnx").unlink()
-    with pytest.raises(RegistryError, match="is no sound bundle"):
+    with pytest.raises(RegistryError, match="is damaged"):
         register_run(client, bundle)
     assert not client.search_registered_models("name = 'unsent'")
 
 
 @pytest.fixture
 def data(tmp_path) -> Dataset:
-    """Held-out pictures with labels as the graph sees them: red first."""
+    """Test images with labels in the graph's order: red first."""
     found = scan(draw(tmp_path / "data", COLOURS, 70), progress=False)
-    pictures = tuple(replace(p, label=1 - p.label, split="test") for p in found.images)
-    return replace(found, classes=("red", "green"), pictures=pictures)
+    images = tuple(replace(image, label=1 - image.label, split="test") for image in found.images)
+    return replace(found, classes=("red", "green"), images=images)
 
 
 def mislabelled(data: Dataset) -> Dataset:
-    return replace(data, images=tuple(replace(p, label=1 - p.label) for p in data.images))
+    return replace(data, images=tuple(replace(i, label=1 - i.label) for i in data.images))
 
 
-def test_submitting_gates_against_the_champion_of_the_registry(client, logged, data):
+def test_challenge_compares_with_the_registry_or_the_served_bundle(client, logged, data):
     right, wrong = data, mislabelled(data)
     first, second, third = (logged("submitted", version) for version in "123")
-    assert submit(client, first, first.manifest.training.run_id, right, None).promoted
+    assert submit(client, first, right, None).promoted
     assert fetch(client, "submitted", CHAMPION) == first
     # Both are always wrong, so the second is no worse.
-    verdict = submit(client, second, second.manifest.training.run_id, wrong, None)
+    verdict = submit(client, second, wrong, None)
     assert verdict.promoted and verdict.champion_accuracy == 0
     assert fetch(client, "submitted", CHAMPION) == second
-    # Without a champion, always wrong is not good enough: it is registered, and stays challenger.
+    # Without a champion, a bundle that is always wrong stays challenger.
     alone = logged("alone")
-    assert not submit(client, alone, alone.manifest.training.run_id, wrong, None).promoted
+    assert not submit(client, alone, wrong, None).promoted
     assert fetch(client, "alone", CHAMPION) is None and fetch(client, "alone", CHALLENGER) == alone
-    # What is served counts as champion until the registry has one.
-    verdict = submit(client, third, third.manifest.training.run_id, right, first)
+    # The served bundle is the champion until the registry has one.
+    verdict = submit(client, third, right, first)
     assert verdict.champion_accuracy == 1
 
 
-def test_a_champion_that_is_not_what_is_served_does_not_hide_it(client, logged, data):
+def test_challenge_compares_with_both_if_they_differ(client, logged, data):
     stale, worse = (logged("stale", version, always_wrong=True) for version in "12")
     promote(client, "stale", register_run(client, stale).version)
     served = logged("stale", "3")
-    verdict = submit(client, worse, worse.manifest.training.run_id, data, served)
+    verdict = submit(client, worse, data, served)
     assert not verdict.promoted and verdict.champion_accuracy == 1
     assert fetch(client, "stale", CHAMPION) == stale
 
 
-def test_what_is_served_counts_only_with_the_same_classes(tmp_path, data):
+def test_served_bundle_counts_only_with_the_same_classes(tmp_path, data):
     assert served_bundle(tmp_path / "none", data) is None
     folder = bundles.write(tmp_path / "served", classes=["red", "green"])
     assert served_bundle(folder, data) == load(folder)
@@ -192,10 +183,9 @@ def test_what_is_served_counts_only_with_the_same_classes(tmp_path, data):
         served_bundle(folder, data)
 
 
-def test_commands(client, mlflow_address, logged, tmp_path, capsys):
-    """Register, gate and fetch, as the person types who trained while MLflow was away."""
+def test_commands_register_gate_fetch_and_list(client, mlflow_address, logged, tmp_path, capsys):
     address = ["--tracking-uri", mlflow_address]
-    # Sorted, as classes of a folder are; the graph's red comes first, so call it a-red.
+    # The graph's first class is red, and classes of a folder are sorted.
     data = draw(tmp_path / "commands", {"a-red": COLOURS["red"], "b-green": COLOURS["green"]}, 150)
     for version in ("1", "2"):
         bundle = logged("commands", version, classes=("a-red", "b-green"))
@@ -215,7 +205,7 @@ def test_commands(client, mlflow_address, logged, tmp_path, capsys):
     assert sorted(rows) == [["commands", "1", "1"], ["commands", "2", "2", "challenger,", "champion"]]
 
 
-def test_commands_that_cannot_be_done(client, mlflow_address, logged, tmp_path, capsys):
+def test_commands_refuse_in_one_line(client, mlflow_address, logged, tmp_path, capsys):
     address = ["--tracking-uri", mlflow_address]
 
     def refused(*command: str) -> str:
@@ -234,12 +224,12 @@ def test_commands_that_cannot_be_done(client, mlflow_address, logged, tmp_path, 
     assert "manifest.json: cannot be read" in refused("register", str(tmp_path))
     (tmp_path / "file").write_text("")
     promote(client, "one", "1")
-    assert "It cannot be done" in refused("fetch", "champion", "--name", "one", "--to", str(tmp_path / "file" / "x"))
+    assert "The command failed" in refused("fetch", "champion", "--name", "one", "--to", str(tmp_path / "file" / "x"))
     assert main(["--tracking-uri", "http://127.0.0.1:1", "list"]) == 2
     assert "does not answer" in capsys.readouterr().err
 
 
-def test_the_only_model_needs_no_name(tmp_path, capsys, logged, client, mlflow_address, monkeypatch):
+def test_fetch_of_the_only_model_needs_no_name(tmp_path, capsys, logged, client, mlflow_address, monkeypatch):
     bundle = logged("only")
     promote(client, "only", register_run(client, bundle).version)
     found = client.search_registered_models("name = 'only'")
