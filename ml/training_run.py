@@ -36,13 +36,7 @@ class TrainingRun:
     """The inputs of a training run, which the steps of the pipeline share.
 
     Attributes:
-        options: The command line of ``ml.train``.
-        dataset: The scanned images.
-        config: The settings.
         network: The network with its initial weights.
-        device: The device to train on.
-        folder: The run's folder.
-        tracker: The run in MLflow.
         training: Section of the manifest, before training.
         champion: Folder of the served bundle.
         served: The bundle in it, if it has the same classes.
@@ -74,7 +68,7 @@ def prepare(
         BundleError: The served bundle is damaged.
     """
     photos = _read_photos(options.acceptance, dataset)
-    out_of_distribution_images = out_of_distribution.read(options.out_of_distribution)
+    unknown = out_of_distribution.read(options.out_of_distribution)
     champion = options.champion or CHAMPION
     served = served_bundle(champion, dataset)
     folder = _run_folder(options, dataset)
@@ -110,20 +104,8 @@ def prepare(
         recipe={k: v for k, v in asdict(config).items() if k not in ("data_fingerprint", "weights")},
         machine=machine,
     )
-    return TrainingRun(
-        options=options,
-        dataset=dataset,
-        config=config,
-        network=network,
-        device=device,
-        folder=folder,
-        tracker=tracker,
-        training=training,
-        champion=champion,
-        served=served,
-        photos=photos,
-        out_of_distribution=out_of_distribution_images,
-    )
+    checked = champion, served, photos, unknown
+    return TrainingRun(options, dataset, config, network, device, folder, tracker, training, *checked)
 
 
 def load_config(options: argparse.Namespace, dataset: Dataset) -> TrainingConfig:

@@ -68,13 +68,7 @@ def evaluate(
     progress: bool = True,
     corrupt: Callable[[bytes], bytes] = lambda data: data,
 ) -> Evaluation:
-    """Run a bundle on images exactly as the service would.
-
-    Args:
-        bundle: The bundle.
-        images: At least one; their labels are indices into the bundle's classes.
-        progress: Show a progress bar.
-        corrupt: Applied to each file's bytes first.
+    """Run a bundle on at least one image exactly as the service would; each file's bytes pass ``corrupt`` first.
 
     Raises:
         BundleError: The bundle's model and manifest do not match.

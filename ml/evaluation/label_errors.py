@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import StratifiedKFold
 
 from bundle.preprocess import ImageError
@@ -22,6 +21,7 @@ from ml.data import exclude
 from ml.data.dataset import Dataset, LabelledImage
 from ml.data.scan import scan
 from ml.errors import UserError
+from ml.evaluation.plots import image_grid
 from ml.model.architectures import build
 from ml.model.catalog import SLIM
 from ml.training.config import TrainingConfig
@@ -33,7 +33,7 @@ from ml.training.trainer import fit
 CONFIG = TrainingConfig(architecture=SLIM, size=64, train_size=64, crop=0.4, epochs=12, learning_rate=3e-3, patience=12)
 DECODED_SIDE = 80
 NAME = "label_errors"
-COLUMNS, ROWS, TILE, CAPTION = 8, 6, 160, 26
+PER_SHEET = 48
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,8 @@ def find(
 
     The test images are excluded: a test set without the images that networks find hard would flatter them.
 
-    Args:
-        data: The scanned images.
-        folds: Folds of the cross-validation.
-        min_probability: Lowest probability of the predicted class.
-        cache: Folder of decoded images.
-        config: Settings of the short trainings.
-
     Returns:
-        The label errors, the most confident first.
+        Images predicted as another class with at least ``min_probability``, the most confident first.
     """
     images = [image for image in data.images if image.split != "test"]
     labels = np.array([image.label for image in images])
@@ -99,25 +92,11 @@ def write(folder: Path, errors: Sequence[LabelError]) -> None:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "predicted", "probability"])
         writer.writerows([e.image.path, e.label, e.predicted, f"{e.probability:.4f}"] for e in errors)
-    per_sheet = COLUMNS * ROWS
-    for number, start in enumerate(range(0, len(errors), per_sheet), 1):
-        _sheet(errors[start : start + per_sheet]).save(folder / f"{NAME}-{number}.png")
-
-
-def _sheet(errors: Sequence[LabelError]) -> Image.Image:
-    """Lay images out in rows, each with its name and predicted class below it."""
-    rows = -(-len(errors) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
-    pen = ImageDraw.Draw(page)
-    for i, error in enumerate(errors):
-        left, top = i % COLUMNS * TILE, i // COLUMNS * (TILE + CAPTION)
-        path = error.image.path
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-        page.paste(ImageOps.contain(upright, (TILE - 4, TILE - 4)), (left, top))
-        pen.text((left, top + TILE - 2), f"{path.parent.name}/{path.name}"[-24:], "black")
-        pen.text((left, top + TILE + 10), f"{error.predicted}? {error.probability:.3f}", "firebrick")
-    return page
+    for number, start in enumerate(range(0, len(errors), PER_SHEET), 1):
+        shown = errors[start : start + PER_SHEET]
+        titles = [f"{error.label}: {error.predicted}? {error.probability:.1%}" for error in shown]
+        sheet = image_grid([error.image.path for error in shown], titles, columns=8)
+        sheet.savefig(folder / f"{NAME}-{number}.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,12 +43,7 @@ def read(folders: Sequence[Path]) -> dict[str, list[bytes]]:
 
 
 def measure(bundle: Bundle, given: Mapping[str, Sequence[bytes]]) -> dict[str, Neither]:
-    """Measure how many images of none of the classes are flagged, by kind.
-
-    Args:
-        bundle: A bundle with limits for uncertain answers.
-        given: Encoded images by kind, in addition to the drawn ``KINDS``.
-    """
+    """Measure how many images of none of the classes are flagged, by kind: the drawn ``KINDS`` and encoded images."""
     kinds = {kind: [_encode(image) for image in draw(kind, IMAGES_PER_KIND)] for kind in KINDS}
     predictor, shape = Predictor(bundle), bundle.manifest.input
     shares = {}

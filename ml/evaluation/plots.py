@@ -29,16 +29,7 @@ MAX_SIDE = 20.0  # inches
 
 
 def save_all(history: Sequence[Epoch], evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Save every plot of a run as a PNG.
-
-    Args:
-        history: The epochs.
-        evaluation: Of the test images.
-        folder: Created if missing.
-
-    Returns:
-        The files written.
-    """
+    """Save every plot of a run as a PNG in a folder, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "loss_curve": loss_curve(history),
@@ -132,18 +123,26 @@ def reliability(evaluation: Evaluation) -> Figure:
 
 def worst_mistakes(evaluation: Evaluation) -> Figure:
     """Show the images of the most confident mistakes."""
-    worst = evaluation.mistakes[:WORST]
-    columns = min(6, max(1, len(worst)))
-    rows = max(1, -(-len(worst) // columns))
+    worst, titles = evaluation.mistakes[:WORST], []
+    for i in worst:
+        answer, truth = evaluation.classes[evaluation.predictions[i]], evaluation.classes[evaluation.labels[i]]
+        titles.append(f"{answer} {evaluation.confidences[i]:.1%}, is {truth}")
+    figure = image_grid([evaluation.images[i].path for i in worst], titles, columns=6)
+    total = len(evaluation.mistakes)
+    figure.suptitle(f"The most confident of {total} mistakes" if total else "No mistakes")
+    return figure
+
+
+def image_grid(paths: Sequence[Path], titles: Sequence[str], columns: int) -> Figure:
+    """Show images in rows, each with its title and file name."""
+    columns = min(columns, max(1, len(paths)))
+    rows = max(1, -(-len(paths) // columns))
     figure = Figure(figsize=(max(4, 2 * columns), 2.4 * rows + 0.5), layout="constrained")
-    figure.suptitle(f"The most confident of {len(evaluation.mistakes)} mistakes" if len(worst) else "No mistakes")
-    for axes in np.ravel(figure.subplots(rows, columns)):
+    cells = np.ravel(figure.subplots(rows, columns))
+    for axes in cells:
         axes.axis("off")
-    for axes, i in zip(figure.axes, worst, strict=False):
-        path = evaluation.images[i].path
+    for axes, path, title in zip(cells, paths, titles, strict=False):
         # Decoded as in the service, which applies the EXIF orientation.
         axes.imshow(decode(path.read_bytes(), THUMBNAIL, "stretch"))
-        answer, truth = evaluation.classes[evaluation.predictions[i]], evaluation.classes[evaluation.labels[i]]
-        title = f"{answer} {evaluation.confidences[i]:.1%}, is {truth}"
         axes.set_title("\n".join([title, *textwrap.wrap(path.name, 28)[:1]]), fontsize=8)
     return figure

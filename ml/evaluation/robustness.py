@@ -19,12 +19,7 @@ QUALITY = 95
 
 
 def measure(bundle: Bundle, photos: Sequence[LabelledImage]) -> Acceptance:
-    """Evaluate a bundle on photos, unchanged and with each of ``CORRUPTIONS``.
-
-    Args:
-        bundle: The bundle.
-        photos: At least one that the bundle was not trained on; labels are indices into the bundle's classes.
-    """
+    """Evaluate a bundle on photos that it was not trained on, unchanged and with each of ``CORRUPTIONS``."""
     corrupted = {
         name: float(evaluate(bundle, photos, progress=False, corrupt=corrupt).correct.mean())
         for name, corrupt in CORRUPTIONS.items()

@@ -25,13 +25,9 @@ class FusedStem(nn.Module):
     """A convolution of stride 1, 2 or 4 and an activation, computed on pixels."""
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module, side: int, mirrored: bool) -> None:
-        """Rearrange the weights of a convolution.
+        """Rearrange the weights of a convolution of normalised ``(n, 3, side, side)``.
 
-        Args:
-            convolution: Takes normalised ``(n, 3, side, side)``.
-            activation: The elementwise function behind it.
-            side: Side of the images, pixels.
-            mirrored: Compute the outputs of the mirror image too.
+        If ``mirrored``, the outputs of the mirror image are computed too.
         """
         super().__init__()
         self.channels = convolution.out_channels
@@ -65,14 +61,9 @@ class FusedStem(nn.Module):
         return wide.unflatten(3, (self.width, BLOCK)).permute(0, 4, 1, 2, 3).flatten(1, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute the first layers.
+        """Compute the outputs ``(n, channels, h, w)`` for uint8 RGB pixels ``(n, side, side, 3)``.
 
-        Args:
-            pixels: uint8 RGB, shape ``(n, side, side, 3)``.
-
-        Returns:
-            The convolution's outputs ``(n, channels, h, w)``; if mirrored ``(2 · n, …)``, each image's outputs
-            followed by those of its mirror image.
+        If mirrored, they are ``(2 · n, …)``: each image's outputs precede the outputs of its mirror image.
         """
         wide = self._add_border(pixels, BLOCK * (self.blocks + self.width - 1))
         values = wide.unflatten(2, (-1, BLOCK)).flatten(3).permute(0, 3, 1, 2).to(torch.float32)
@@ -97,16 +88,9 @@ class FusedStem(nn.Module):
 
 
 def split_stem(network: nn.Module, side: int, mirrored: bool) -> tuple[FusedStem, nn.Module]:
-    """Split a network into its fused stem and the rest.
+    """Split a network of normalised ``(n, 3, side, side)`` into its fused stem and a copy without it.
 
-    Args:
-        network: Takes normalised ``(n, 3, side, side)``. Its first module is a convolution, and its first activation
-            is used once.
-        side: Side of the images, pixels.
-        mirrored: See ``FusedStem``.
-
-    Returns:
-        The stem, and a copy of the network that takes the stem's outputs.
+    The network's first module must be a convolution, and its first activation must be used once.
     """
     network = copy.deepcopy(network).eval()
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]

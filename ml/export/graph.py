@@ -47,7 +47,7 @@ def export(
         resize: How an image becomes a square.
         training: Section of the manifest.
         dataset: Section of the manifest.
-        pixels: Real images to compare with PyTorch on and to calibrate int8 with, shape ``(n, size, size, 3)``.
+        pixels: Real images ``(n, size, size, 3)`` to compare with PyTorch on and to calibrate int8 with.
         precision: Precision of the weights; int8 also computes with 8 bits.
 
     Raises:
@@ -117,12 +117,7 @@ def serialise(graph: onnx.ModelProto, classes: list[str]) -> bytes:
 
 @torch.inference_mode()
 def check_parity(bundle: Bundle, model: ServingModel, pixels: NDArray[np.uint8]) -> Parity:
-    """Compare the graph with PyTorch on real images.
-
-    Args:
-        bundle: The exported bundle.
-        model: The model it was exported from, on the CPU.
-        pixels: Decoded images, shape ``(n, size, size, 3)``.
+    """Compare a bundle with its model on decoded images ``(n, size, size, 3)``.
 
     Raises:
         ExportError: A probability differs by more than ``MAX_DIFFERENCE`` of the bundle's precision.

@@ -31,11 +31,9 @@ class MahalanobisDistance(nn.Module):
     centres: Tensor
 
     def __init__(self, features: Tensor, labels: Tensor) -> None:
-        """Estimate the class means and the covariance.
+        """Estimate class means and covariance of the features ``(n, features)`` of training images as served.
 
-        Args:
-            features: Features of training images as served, shape ``(n, features)``.
-            labels: Their class indices, each present, shape ``(n,)``.
+        Every class index must be present in ``labels``.
         """
         super().__init__()
         features = features.double()
@@ -66,12 +64,7 @@ def with_limits(bundle: Bundle, validation: Pixels) -> Bundle:
 
 
 def choose_limits(probabilities: NDArray[np.float32], distances: NDArray[np.float32]) -> Uncertainty:
-    """Choose the limits beyond which an answer is flagged as uncertain.
-
-    Args:
-        probabilities: The exported graph's probabilities for the validation images, shape ``(n, classes)``.
-        distances: Their distances, shape ``(n,)``.
-    """
+    """Choose the limits for uncertain answers from a graph's probabilities ``(n, classes)`` and distances ``(n,)``."""
     confidences = probabilities.max(1)
     # Observed values, so that no more than the share lies beyond them.
     least = float(np.quantile(confidences, LOW_CONFIDENCE, method="lower"))

@@ -14,12 +14,7 @@ from ml.export.serving_model import ServingModel
 
 
 def save(model: ServingModel, folder: Path) -> None:
-    """Save a model that returns probabilities alone, with its signature, over any earlier one.
-
-    Args:
-        model: A model without a ``distance``, on the CPU.
-        folder: The folder to write.
-    """
+    """Save a model without a ``distance``, on the CPU, with its signature; an earlier one is replaced."""
     # mlflow refuses to overwrite the folder of a resumed run.
     shutil.rmtree(folder, ignore_errors=True)
     # mlflow exports with this example, and would fix the batch size of a single image.

@@ -48,12 +48,8 @@ def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) 
     """Quantise ``OPERATIONS`` to 8 bits, with one scale per weight channel and one per layer's activations.
 
     Weights use 7 of their 8 bits. CPUs without VNNI (Intel before 2019, AMD before 2022) add two products in 16 bits,
-    which overflows with larger weights. ONNX Runtime's workaround takes a third longer.
-
-    Args:
-        model: The graph in 32 bits.
-        input_name: Name of its input.
-        pixels: Real images to calibrate the activation ranges with, shape ``(n, size, size, 3)``.
+    which overflows with larger weights. ONNX Runtime's workaround takes a third longer. The activation ranges are
+    calibrated on real images ``(n, size, size, 3)``.
     """
     with tempfile.TemporaryDirectory() as folder:
         original, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("original", "prepared", "quantised"))

@@ -38,11 +38,7 @@ class ServingModel(nn.Module):
         self.mirrored = mirrored
 
     def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Classify uint8 RGB images ``(n, size, size, 3)``.
-
-        Returns:
-            Probabilities ``(n, classes)``; with a ``distance``, also the distances ``(n,)``.
-        """
+        """Compute probabilities ``(n, classes)`` of uint8 RGB images ``(n, size, size, 3)``, and their distances."""
         values = self.stem(pixels)
         if self.distance is None:
             return self._probabilities(self.network(values))
@@ -58,14 +54,9 @@ class ServingModel(nn.Module):
 
 
 def calibrated(network: nn.Module, size: int, training: Pixels, validation: Pixels, mirrored: bool) -> ServingModel:
-    """Build a serving model with temperature scaling and an out-of-distribution score.
+    """Build a serving model of a network on the CPU, calibrated on images as served.
 
-    Args:
-        network: Takes normalised ``(n, 3, size, size)``, returns logits ``(n, classes)``; on the CPU.
-        size: Side of the images, pixels.
-        training: Training images as served, for the distance.
-        validation: Validation images as served, for the temperature.
-        mirrored: See ``ServingModel``.
+    The training images are for the out-of-distribution score, the validation images for the temperature.
     """
     features = Features(network.eval())
     logits, _ = _outputs(features, validation)

@@ -67,10 +67,7 @@ OWN = {SLIM: slim_resnet18, LITE: lite_resnet20}
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """Normalise RGB pixels for a network.
-
-    Args:
-        pixels: uint8 or float from 0 to 255, shape ``(n, h, w, 3)``.
+    """Normalise RGB pixels ``(n, h, w, 3)``, uint8 or float from 0 to 255.
 
     Returns:
         Float tensor of shape ``(n, 3, h, w)``, each channel with about zero mean and unit variance.
@@ -81,13 +78,10 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def build(architecture: str, classes: int, weights: str = "scratch") -> nn.Module:
-    """Build a network whose last layer gives one logit per class.
+    """Build one of ``ARCHITECTURES`` with one logit per class.
 
-    Args:
-        architecture: One of ``ARCHITECTURES``.
-        classes: Number of classes.
-        weights: ``scratch``, ``imagenet`` (torchvision downloads its default weights), or the path of a
-            checkpoint of ``ml.train``. A last layer with another number of classes is not loaded.
+    Weights are ``scratch``, ``imagenet`` (torchvision downloads its default weights), or the path of a checkpoint of
+    ``ml.train``, whose last layer is not loaded if it has another number of classes.
 
     Raises:
         ModelError: The architecture is unknown, or the weights cannot be loaded.

@@ -19,17 +19,9 @@ class GateError(UserError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's decision and its numbers.
+    """The gate's decision, and the numbers of test images and accuracies (from 0 to 1) behind it.
 
-    Attributes:
-        promoted: Whether the challenger may become champion.
-        reason: One sentence.
-        images: Number of test images.
-        challenger_accuracy: From 0 to 1.
-        champion_accuracy: From 0 to 1; None without a champion.
-        only_challenger_right: Images that only the challenger classifies correctly.
-        only_champion_right: Images that only the champion classifies correctly.
-        p_worse: One-sided p-value of the exact McNemar test for the challenger being worse.
+    ``p_worse`` is the one-sided p-value of the exact McNemar test for the challenger being worse.
     """
 
     promoted: bool

@@ -142,14 +142,9 @@ def served_bundle(folder: Path, data: Dataset) -> Bundle | None:
 def challenge(
     client: MlflowClient, version: ModelVersion, challenger: Bundle, data: Dataset, served: Bundle | None
 ) -> Verdict:
-    """Put a registered challenger through the gate, and promote it if it passes.
+    """Put a registered challenger through the gate on the test split, and promote it if it passes.
 
-    Args:
-        client: The client of MLflow.
-        version: The registered version of the challenger.
-        challenger: Its bundle.
-        data: Its test split decides.
-        served: The bundle served so far. If it is not the registry's champion, the challenger must pass against both.
+    If the served bundle is not the registry's champion, the challenger must pass against both.
 
     Raises:
         RegistryError: MLflow refuses.

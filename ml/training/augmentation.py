@@ -24,16 +24,10 @@ MIXUP_ALPHA = 0.2
 
 
 def augment(image: Tensor, side: int, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """Crop, flip, rotate and degrade one image.
-
-    Args:
-        image: uint8 RGB, shape ``(3, height, width)``.
-        side: Side of the result, pixels.
-        config: Probability and strength of each transformation.
-        generator: Source of all randomness.
+    """Crop, flip, rotate and degrade one uint8 RGB image ``(3, height, width)``, as configured.
 
     Returns:
-        uint8, shape ``(3, side, side)``.
+        uint8, shape ``(3, side, side)``; the same generator state gives the same image.
     """
 
     def chance(probability: float) -> bool:
@@ -55,11 +49,9 @@ def augment(image: Tensor, side: int, config: TrainingConfig, generator: torch.G
 
 
 def jitter(images: Tensor, strength: Tensor) -> Tensor:
-    """Vary brightness, contrast and saturation of each image by up to ``JITTER``.
+    """Vary brightness, contrast and saturation of float RGB images ``(n, side, side, 3)`` from 0 to 255.
 
-    Args:
-        images: Float RGB from 0 to 255, shape ``(n, side, side, 3)``.
-        strength: From 0 to 1, where 0.5 changes nothing; shape ``(n, 3)``.
+    ``strength`` of shape ``(n, 3)`` is from 0 to 1, for ``-JITTER`` to ``JITTER``.
     """
     factors = (1 + JITTER * (2 * strength - 1)).to(images.device)
     brightness, contrast, saturation = factors.T[:, :, None, None, None]

@@ -14,14 +14,7 @@ from ml.training.state import Epoch, TrainingError, TrainingState
 
 
 def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda: False) -> Epoch | None:
-    """Train for one epoch, validate, and add the epoch to the state.
-
-    Args:
-        state: The training run.
-        stop_requested: Asked before each step.
-
-    Returns:
-        The epoch; None if a stop was requested, after the current step.
+    """Train for one epoch, validate, and add the epoch to the state; None if ``stop_requested`` before a step.
 
     Raises:
         TrainingError: The loss is not a number.
@@ -72,18 +65,9 @@ def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda:
             loader=f"{speeds[1]:.0f} images/s",
             step=f"{speeds[2]:.0f} images/s",
         )
-    epoch = Epoch(
-        epoch=state.epoch + 1,
-        train_loss=train_loss,
-        train_accuracy=train_accuracy,
-        validation_loss=validation_loss,
-        validation_accuracy=validation_accuracy,
-        images_per_second=speeds[0],
-        learning_rate=float(state.schedule.get_last_lr()[0]),
-        side=side,
-        loader_images_per_second=speeds[1],
-        step_images_per_second=speeds[2],
-    )
+    learning_rate = float(state.schedule.get_last_lr()[0])
+    losses = train_loss, train_accuracy, validation_loss, validation_accuracy
+    epoch = Epoch(state.epoch + 1, *losses, speeds[0], learning_rate, side, *speeds[1:])
     state.complete(epoch)
     return epoch
 

@@ -36,14 +36,9 @@ class Pixels:
     """The decoded images of one split, in a memory-mapped file so that they need not fit in memory."""
 
     def __init__(self, images: Sequence[LabelledImage], side: int, resize: Resize, cache: Path, name: str) -> None:
-        """Decode the images, or reuse the cache file of an earlier run.
+        """Decode the images to squares of ``side`` pixels, or reuse the cache file of an earlier run.
 
-        Args:
-            images: The images, in order.
-            side: Side of the squares, pixels.
-            resize: How an image becomes a square.
-            cache: Folder of the cache files.
-            name: Name for the progress bar.
+        ``name`` is for the progress bar.
 
         Raises:
             DataError: The disk of the cache folder is too full.
@@ -106,14 +101,7 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
-    Args:
-        data: The images.
-        config: The settings.
-        side: Side of the crops, pixels.
-        generator: Source of order and augmentation.
-        device: Device of the batches.
-        rank: The process that takes every ``world_size``-th image of each batch.
-        world_size: Number of processes that share a batch.
+    Of ``world_size`` processes that share each batch, each takes every ``world_size``-th image.
 
     Yields:
         Normalised images ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. A last, smaller batch
@@ -141,9 +129,7 @@ def training_batches(
 class Prefetcher(Generic[T]):
     """An iterable that takes items from an iterator in a thread, some items ahead.
 
-    Attributes:
-        busy: Seconds that the thread has spent on making items.
-        waited: Seconds that the consumer has waited for them.
+    ``busy`` counts the seconds that the thread worked, ``waited`` those that the consumer waited.
     """
 
     def __init__(self, items: Iterator[T], ahead: int = 4) -> None:

@@ -11,12 +11,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     The labels are smoothed as in Platt 1999, as if each class had been seen once more. Otherwise a few images that
     are all classified correctly would have their lowest loss at a confidence of 100 %.
 
-    Args:
-        logits: Shape ``(n, classes)``.
-        labels: Shape ``(n,)``.
-
     Returns:
-        A divisor of the logits from 0.05 to 20, from a search on a logarithmic grid fine enough for two digits.
+        A divisor of the logits ``(n, classes)`` from 0.05 to 20, from a logarithmic grid fine enough for two digits.
     """
     grid = torch.logspace(-1.3, 1.3, 521)
     images, classes = logits.shape

@@ -51,8 +51,8 @@ def fit(
         validation: Validation images, decoded at ``config.size``.
         config: The settings.
         device: The device to train on.
-        folder: The run's folder.
-        resume: Continue from the checkpoint in ``folder``.
+        folder: Holds the checkpoint.
+        resume: Continue from that checkpoint.
         on_epoch: Called after each epoch of this call.
 
     Raises:
