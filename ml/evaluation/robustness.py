@@ -9,7 +9,6 @@ from PIL.ExifTags import Base
 
 from bundle.load import Bundle
 from bundle.manifest import Acceptance
-
 from ml.data.dataset import LabelledImage
 from ml.evaluation.evaluation import evaluate
 from ml.evaluation.metrics import metrics

@@ -55,39 +55,39 @@ def held_out(tmp_path):
     return make
 
 
-def test_equal_challenger_is_promoted(challenger, champion, held_out):
-    verdict = gate(challenger, champion, held_out(both=45, neither=5), progress=False)
-    assert verdict.promoted and verdict.p_worse == 1
-    assert verdict.challenger_accuracy == verdict.champion_accuracy == 0.9
+@pytest.mark.parametrize(
+    ("right", "promoted", "p_worse", "reason"),
+    [
+        ({"both": 45, "neither": 5}, True, 1, "The challenger is no worse than the champion."),
+        ({"both": 198, "champion": 2}, True, 0.25, "The challenger is no worse than the champion."),
+        # Exact and one-sided: 12 or 13 of 13.
+        (
+            {"both": 1487, "champion": 12, "challenger": 1},
+            False,
+            14 / 2**13,
+            "The challenger is worse than the champion (p = 0.002 < 0.05).",
+        ),
+        (
+            {"both": 57, "champion": 3},
+            False,
+            0.125,
+            "The challenger's accuracy is 5.00% lower, more than the 1% allowed for chance.",
+        ),
+    ],
+    ids=["equal", "small drop", "significantly worse", "large drop on few images"],
+)
+def test_gate_decides_by_mcnemar_and_margin(right, promoted, p_worse, reason, challenger, champion, held_out):
+    verdict = gate(challenger, champion, held_out(**right), progress=False)
+    assert (verdict.promoted, verdict.reason) == (promoted, reason) and verdict.p_worse == pytest.approx(p_worse)
 
 
-def test_better_challenger_is_promoted_with_its_numbers(challenger, champion, held_out):
+def test_verdict_table_has_the_numbers(challenger, champion, held_out):
     verdict = gate(challenger, champion, held_out(both=40, challenger=7, champion=1, neither=2), progress=False)
     assert verdict.promoted
-    table = " ".join(verdict.table().split())
-    assert table == (
+    assert " ".join(verdict.table().split()) == (
         "held-out images 50 challenger 94.00% champion 82.00% only the challenger right 7 only the champion right 1 "
         "p (challenger is worse) 0.996 verdict promoted The challenger is no worse than the champion."
     )
-
-
-def test_significantly_worse_challenger_is_refused(challenger, champion, held_out):
-    verdict = gate(challenger, champion, held_out(both=1487, champion=12, challenger=1), progress=False)
-    assert not verdict.promoted
-    assert verdict.p_worse == pytest.approx(14 / 2**13), "exact, one-sided: 12 or 13 of 13"
-    assert verdict.reason == "The challenger is worse than the champion (p = 0.002 < 0.05)."
-    assert "verdict                    refused" in verdict.table()
-
-
-def test_small_drop_is_allowed_for_chance(challenger, champion, held_out):
-    verdict = gate(challenger, champion, held_out(both=198, champion=2), progress=False)
-    assert verdict.promoted and verdict.p_worse == 0.25
-
-
-def test_large_drop_on_few_images_is_refused(challenger, champion, held_out):
-    verdict = gate(challenger, champion, held_out(both=57, champion=3), progress=False)
-    assert not verdict.promoted and verdict.p_worse == 0.125
-    assert verdict.reason == "The challenger's accuracy is 5.00% lower, more than the 1% allowed for chance."
 
 
 def test_first_champion_must_beat_the_most_common_class(challenger, held_out):

@@ -18,27 +18,16 @@ from tests.services.monitor.stubs import answer, relay, serving
 
 @pytest.fixture
 def start(tmp_path) -> Callable[[str], Tracker]:
-    """Start a run on the server at an address."""
+    """Start a run on the server at an address, with a bundle's folder, a plot and a saved model."""
 
     def start(address: str) -> Tracker:
         folder = tmp_path / "run"
-        folder.mkdir()
+        for name in ("bundle/model.onnx", "bundle/deep/card.md", "plot.png", "model/MLmodel"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
         return Tracker.start(connect(address), folder, "tracking tests", "run", {"dataset": "drawn"})
 
     return start
-
-
-@pytest.fixture
-def outputs(tmp_path):
-    """A run's files: the bundle's folder, a plot and a saved model."""
-    run = tmp_path / "run"
-
-    def write() -> None:
-        for name in ("bundle/model.onnx", "bundle/deep/card.md", "plot.png", "model/MLmodel"):
-            (run / name).parent.mkdir(parents=True, exist_ok=True)
-            (run / name).write_text(name)
-
-    return write
 
 
 def pending(tracker: Tracker) -> list[str]:
@@ -71,9 +60,8 @@ def assert_complete(client: MlflowClient, run_id: str) -> None:
     assert mlflow.artifacts.list_artifacts(models[0].artifact_location)[0].path.endswith("MLmodel")
 
 
-def test_run_arrives_completely(mlflow_address, start, outputs):
+def test_run_arrives_completely(mlflow_address, start):
     tracker = start(mlflow_address)
-    outputs()
     tracker.parameters({"size": 128, "classes": "cat, dog"})
     for step in (1, 2, 3):
         tracker.metrics({"loss": 1 / step, "recall_hund (groß) $": 0.5}, step=step)
@@ -91,10 +79,9 @@ def test_run_arrives_completely(mlflow_address, start, outputs):
     assert_complete(client, tracker.run_id)
 
 
-def test_server_back_after_an_outage_gets_everything_in_order_once(mlflow_address, start, outputs):
+def test_server_back_after_an_outage_gets_everything_in_order_once(mlflow_address, start):
     with serving(relay(mlflow_address)) as address:
         tracker = start(address)
-        outputs()
         tracker.metrics({"loss": 1.0}, step=1)
         assert pending(tracker) == []
     tracker.metrics({"loss": 0.5}, step=2)
@@ -111,10 +98,9 @@ def test_server_back_after_an_outage_gets_everything_in_order_once(mlflow_addres
     assert_complete(client, tracker.run_id)
 
 
-def test_unsent_items_are_named_kept_and_sent_by_the_command(mlflow_address, start, outputs, tmp_path, capsys):
+def test_unsent_items_are_named_kept_and_sent_by_the_command(mlflow_address, start, tmp_path, capsys):
     with serving(relay(mlflow_address)) as address:
         tracker = start(address)
-        outputs()
     tracker.metrics({"loss": 1.0}, step=1)
     log_all(tracker)
     unsent = tracker.finish("FAILED")
@@ -165,7 +151,7 @@ def test_failing_item_does_not_hold_up_others(mlflow_address, start, capsys):
         assert tracker.client.get_run(tracker.run_id).info.status == "FINISHED"
 
 
-def test_lost_answer_duplicates_nothing(mlflow_address, start, outputs):
+def test_lost_answer_duplicates_nothing(mlflow_address, start):
     losing = True
 
     def respond(handler, body):
@@ -180,7 +166,6 @@ def test_lost_answer_duplicates_nothing(mlflow_address, start, outputs):
     with serving(respond) as address:
         losing = False
         tracker = start(address)
-        outputs()
         losing = True
         tracker.metrics({"loss": 1.0}, step=1)
         assert pending(tracker) == ["metrics"]
@@ -190,7 +175,7 @@ def test_lost_answer_duplicates_nothing(mlflow_address, start, outputs):
         assert_complete(tracker.client, tracker.run_id)
 
 
-def test_interrupted_model_upload_continues_as_the_same_model(mlflow_address, start, outputs):
+def test_interrupted_model_upload_continues_as_the_same_model(mlflow_address, start):
     broken = True
 
     def respond(handler, body):
@@ -199,7 +184,6 @@ def test_interrupted_model_upload_continues_as_the_same_model(mlflow_address, st
 
     with serving(respond) as address:
         tracker = start(address)
-        outputs()
         tracker.model(tracker.folder / "model")
         tracker.flush()
         assert pending(tracker) == ["model"]
