@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -29,6 +30,14 @@ class RegistryError(UserError):
     """Raised when the registry refuses, or holds a damaged bundle."""
 
 
+@contextlib.contextmanager
+def _explained(action: str) -> Iterator[None]:
+    try:
+        yield
+    except Failure as error:
+        raise RegistryError(f"MLflow does not {action}: {reason(error)}.") from error
+
+
 def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
     """Register a run's logged bundle as the challenger of the model named after the data set.
 
@@ -37,7 +46,7 @@ def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
     """
     manifest, name = bundle.manifest, model_name(bundle.manifest.name)
     tags = {"bundle_version": manifest.version, SHA256_TAG: manifest.model_sha256}
-    try:
+    with _explained(f"register {name}"):
         source = f"{client.get_run(run_id).info.artifact_uri}/{bundle_path(manifest)}"
         # A registered bundle may be fetched and served, so detect an interrupted upload now.
         _load(client, source, manifest.model_sha256)
@@ -45,8 +54,6 @@ def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
             client.create_registered_model(name)
         version = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
         client.set_registered_model_alias(name, CHALLENGER, version.version)
-    except Failure as error:
-        raise RegistryError(f"MLflow does not register {name}: {reason(error)}.") from error
     return version
 
 
@@ -66,12 +73,8 @@ def promote(client: MlflowClient, name: str, version: str) -> None:
     Raises:
         RegistryError: MLflow refuses.
     """
-    try:
+    with _explained(f"make version {version} of {name} the champion"):
         client.set_registered_model_alias(name, CHAMPION, version)
-    except Failure as error:
-        raise RegistryError(
-            f"MLflow does not make version {version} of {name} the champion: {reason(error)}."
-        ) from error
 
 
 def fetch(client: MlflowClient, name: str, alias: str) -> Bundle | None:
@@ -90,12 +93,13 @@ def find(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     Raises:
         RegistryError: MLflow does not answer or refuses.
     """
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except Failure as error:
-        if isinstance(error, MlflowException) and error.error_code in MISSING:
-            return None
-        raise RegistryError(f"MLflow does not return {name}@{alias}: {reason(error)}.") from error
+    with _explained(f"return {name}@{alias}"):
+        try:
+            return client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+    return None
 
 
 def download(client: MlflowClient, version: ModelVersion) -> Bundle:
@@ -104,12 +108,8 @@ def download(client: MlflowClient, version: ModelVersion) -> Bundle:
     Raises:
         RegistryError: MLflow does not return it, or its hash differs.
     """
-    try:
+    with _explained(f"return the bundle of {version.name} version {version.version}"):
         return _load(client, str(version.source), version.tags.get(SHA256_TAG))
-    except Failure as error:
-        raise RegistryError(
-            f"MLflow does not return the bundle of {version.name} version {version.version}: {reason(error)}."
-        ) from error
 
 
 def _load(client: MlflowClient, source: str, sha256: str | None) -> Bundle:

@@ -129,7 +129,7 @@ def training_batches(
 class Prefetcher(Generic[T]):
     """An iterable that takes items from an iterator in a thread, some items ahead.
 
-    ``busy`` counts the seconds that the thread worked, ``waited`` those that the consumer waited.
+    ``busy`` is the thread's working time in seconds, ``waited`` the consumer's waiting time.
     """
 
     def __init__(self, items: Iterator[T], ahead: int = 4) -> None:
