@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that takes the place of an earlier one when the block ends, and not if it fails.
+    """Write a file that replaces ``path`` when the block ends, and leaves ``path`` alone if the block fails.
 
-    What was written is on the disk before it is under its name, so that a crash leaves one or the other.
+    The bytes are on the disk before the file gets its name, so a crash leaves the old file or the new one.
     """
     unfinished = path.with_name(path.name + ".tmp")
     try:

@@ -1,5 +1,5 @@
-"""What can go wrong through no fault of this code."""
+"""Base class of errors caused by the user's input or environment."""
 
 
 class UserError(Exception):
-    """The message is one sentence for the person at the keyboard: what is wrong, with what, and what to do."""
+    """The message is one sentence for the user: what is wrong, with which file or setting, and how to fix it."""

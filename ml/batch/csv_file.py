@@ -1,4 +1,4 @@
-"""The file of scores: CSV (RFC 4180) that grows by whole rows only, so that a run may end anywhere and go on."""
+"""The CSV file of predictions (RFC 4180). It grows by whole rows, so an interrupted run can be resumed."""
 
 import contextlib
 import csv
@@ -11,57 +11,57 @@ from bundle.manifest import Manifest
 from ml.errors import UserError
 
 END = b"\r\n"
-# Far above any row; a file that is not of this command may have no line ends at all.
+# Far above any row; a foreign file may have no line ends at all.
 MAX_ROW_BYTES = 2**20
 
 
-class ScoresError(UserError):
-    """The file cannot be gone on with; the message is one sentence that says what to do."""
+class CsvFileError(UserError):
+    """The CSV file cannot be resumed or written."""
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """The names of the columns."""
+    """Name the columns."""
     probabilities = [f"probability_{name}" for name in classes]
     return ["path", "label", "confidence", "uncertain", *probabilities, "error", "model", "version"]
 
 
 def text(path: Path) -> str:
-    r"""A path as the file has it: with forward slashes, and a byte that is no UTF-8 as ``\udc`` and its two digits."""
+    r"""Format a path for the file: forward slashes, and an undecodable byte as ``\udc`` and two digits."""
     return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def encode(rows: Iterable[Sequence[object]]) -> bytes:
-    """Rows of the columns as they are written."""
+    """Encode rows as CSV."""
     file = io.StringIO()
     csv.writer(file).writerows(rows)
     return file.getvalue().encode()
 
 
-class Scores:
-    """A file of one model's scores, open for more.
+class CsvFile:
+    """The predictions of one model, open for appending.
 
     Attributes:
-        rows: How many it has.
-        errors: How many of them say why a file has no scores.
+        rows: Number of rows.
+        errors: Number of rows with an error instead of a prediction.
     """
 
     def __init__(self, path: Path, manifest: Manifest, overwrite: bool = False) -> None:
-        """Begin the file, or go on with it; a last row that was not finished is cut off.
+        """Create or resume the file; an unfinished last row is cut off.
 
         Args:
-            path: Of the file.
-            manifest: Of the model that scores.
-            overwrite: Forget what is in the file.
+            path: The CSV file.
+            manifest: The model's manifest.
+            overwrite: Discard an earlier file.
 
         Raises:
-            ScoresError: It is of another model or not of this command, another run writes it, or the disk refuses.
+            CsvFileError: Another model, another command or a run in progress owns the file, or the disk fails.
         """
         self.path = path
         self.rows = self.errors = 0
         self._model = [manifest.name, manifest.version]
         self._columns = columns(manifest.classes)
-        with contextlib.ExitStack() as stack, self._sentences():
-            # Unbuffered: what is written is out of this process, whatever ends it.
+        with contextlib.ExitStack() as stack, self._readable_errors():
+            # Unbuffered, so that written rows survive a kill.
             self._file = stack.enter_context(path.open("ab", buffering=0))
             self._lock()
             end = 0 if overwrite else self._count()
@@ -77,29 +77,34 @@ class Scores:
         self._stack.close()
 
     def append(self, encoded: bytes, rows: int, errors: int) -> None:
-        """Write rows, as ``encode`` gives them, with how many they are and how many of them are errors.
+        """Write encoded rows.
+
+        Args:
+            encoded: The rows, from ``encode``.
+            rows: Number of rows.
+            errors: Number of rows with an error.
 
         Raises:
-            ScoresError: The disk refuses.
+            CsvFileError: The disk fails.
         """
-        with self._sentences():
+        with self._readable_errors():
             self._write(encoded)
         self.rows += rows
         self.errors += errors
 
     def _write(self, encoded: bytes) -> None:
         left = memoryview(encoded)
-        while left:  # a disk that is getting full takes a part
+        while left:  # a nearly full disk accepts a part
             left = left[self._file.write(left) :]
 
     @contextlib.contextmanager
-    def _sentences(self) -> Iterator[None]:
+    def _readable_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ScoresError(
-                f"{self.path} cannot be written ({error.strerror or error}): mend that and run the same again, which "
-                "goes on after the last row; or choose another --out."
+            raise CsvFileError(
+                f"{self.path} cannot be written ({error.strerror or error}): fix that and run the same command to "
+                "resume after the last row, or choose another --out."
             ) from error
 
     def _lock(self) -> None:
@@ -110,11 +115,11 @@ class Scores:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ScoresError(f"{self.path} is being written by another run: wait for it, or end it.") from None
+            raise CsvFileError(f"{self.path} is being written by another run: wait for it, or end it.") from None
 
     def _count(self) -> int:
-        """Check and count the rows; gives where the last whole one ends."""
-        strange = ScoresError(
+        """Check and count the rows; return the end of the last whole row in bytes."""
+        foreign = CsvFileError(
             f"{self.path} was not written by this command, or with another model's classes: choose another --out, or "
             "replace it with --overwrite."
         )
@@ -125,34 +130,34 @@ class Scores:
                 if header is None and encode([self._columns]).startswith(self.path.read_bytes()[:MAX_ROW_BYTES]):
                     return 0
                 if header != self._columns:
-                    raise strange
+                    raise foreign
                 for end, row in rows:  # noqa: B007
-                    self._check(row, strange)
+                    self._check(row, foreign)
             except (csv.Error, ValueError) as error:
-                raise strange from error
+                raise foreign from error
         return end
 
-    def _check(self, row: list[str], strange: ScoresError) -> None:
+    def _check(self, row: list[str], foreign: CsvFileError) -> None:
         if len(row) != len(self._columns):
-            raise strange
+            raise foreign
         *_, error, name, version = row
         if [name, version] != self._model:
-            raise ScoresError(
-                f"{self.path} has scores of {name} {version}, but the model is {' '.join(self._model)}: choose another "
-                "--out, or replace it with --overwrite."
+            raise CsvFileError(
+                f"{self.path} has predictions of {name} {version}, but the model is {' '.join(self._model)}: choose "
+                "another --out, or replace it with --overwrite."
             )
         self.rows += 1
         self.errors += bool(error)
 
 
-class Done:
+class WrittenPaths:
     """The paths that have a row already.
 
-    Asked about in the order of the rows, as a run that goes on does, it keeps none of them in memory.
+    As long as paths are looked up in the order of the rows, as in a resumed run, none is kept in memory.
     """
 
     def __init__(self, path: Path) -> None:
-        """Begin to read a file that ``Scores`` has opened."""
+        """Start to read a file that ``CsvFile`` has opened."""
         self._paths = _paths(path)
         self._next = next(self._paths, None)
         self._others: set[str] | None = None
@@ -162,7 +167,7 @@ class Done:
             if path == self._next:
                 self._next = next(self._paths, None)
                 return True
-            # All at once, before anything new is written.
+            # Before new rows are written.
             self._others = {self._next, *self._paths} if self._next is not None else set()
         return path in self._others
 
@@ -176,18 +181,18 @@ def _paths(path: Path) -> Iterator[str]:
 
 
 def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Give each whole row with the place where it ends; a last one that was not finished is left out.
+    """Yield the end of each whole row in bytes, and the row; an unfinished last row is left out.
 
     Raises:
-        ValueError: It is not text, or has no ends of lines.
-        csv.Error: It is not CSV.
+        ValueError: The file is not text, or has no line ends.
+        csv.Error: The file is not CSV.
     """
     record, end = b"", 0
     while line := file.readline(MAX_ROW_BYTES):
         record += line
         if len(record) > MAX_ROW_BYTES:
             raise ValueError("too long for a row")
-        # A path may hold ends of lines; it is in quotes then, and quotes come in pairs.
+        # A path with line ends is quoted, and quotes come in pairs.
         if record.endswith(END) and record.count(b'"') % 2 == 0:
             end += len(record)
             yield end, next(csv.reader([record.decode()], strict=True))

@@ -1,104 +1,99 @@
-"""The command that asks a bundle about every picture below a folder: ``python -m ml.score FOLDER --out scores.csv``."""
+"""Predict every image below a folder in several processes."""
 
-import argparse
 import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from joblib import cpu_count
 from tqdm import tqdm
 
-from bundle import load as bundle_folder
 from bundle.answer import to_answer
-from bundle.load import CHAMPION, Bundle, BundleError
+from bundle.load import Bundle
 from bundle.predictor import Predictor
-from ml.batch.csv_file import Done, Scores, encode, text
+from ml.batch.csv_file import CsvFile, WrittenPaths, encode, text
 from ml.data.files import UnusableError, load, walk
 from ml.errors import UserError
 
 BATCH = 16
-# So many batches for each process wait or are worked on; the rows of no more are lost when the run is killed.
+# Batches queued or in work per process; a kill loses no more rows than theirs.
 AHEAD = 3
 
-Item = tuple[Path, str | None]  # a file, or a folder with why it cannot be read
-Scored = tuple[bytes, int, int]  # rows as they are written, how many they are, how many of them are errors
+Item = tuple[Path, str | None]  # a file, or a folder with the reason why it cannot be read
+Rows = tuple[bytes, int, int]  # encoded rows, number of rows, number of errors
 
-predictor: Predictor  # of a process that scores
+predictor: Predictor  # of a worker process
 
 
-def score(folder: Path, scores: Scores, bundle: Bundle, processes: int, progress: bool = True) -> None:
-    """Write a row for every file below a folder that has none yet.
+def predict_folder(folder: Path, csv_file: CsvFile, bundle: Bundle, processes: int, progress: bool = True) -> None:
+    """Append a row for every file below a folder that has none yet.
 
-    The rows come in the order of ``ml.data.files.walk``, so that a run that was ended and gone on with leaves the same
-    bytes as one that was not.
+    Rows are in the order of ``ml.data.files.walk``, so a resumed run leaves the same bytes as an uninterrupted one.
 
     Args:
-        folder: Searched with all folders in it; hidden files are passed over.
-        scores: Where the rows go.
+        folder: Searched with all folders in it; hidden files are ignored.
+        csv_file: The output.
         bundle: The model.
-        processes: How many score at once.
+        processes: Number of worker processes.
         progress: Show a progress bar on standard error.
 
     Raises:
-        UserError: The file of scores cannot be written, or a process was killed.
+        UserError: The CSV file cannot be written, or a worker was killed.
     """
     total = sum(1 for _ in walk(folder)) if progress else None
     with (
-        _processes(bundle, processes) as pool,
+        _workers(bundle, processes) as pool,
         tqdm(total=total, desc="scoring", unit=" files", disable=not progress) as bar,
     ):
-        waiting: deque[tuple[list[Item], Future[Scored]]] = deque()
+        waiting: deque[tuple[list[Item], Future[Rows]]] = deque()
 
         def write() -> None:
             batch, future = waiting.popleft()
             try:
-                scored = future.result()
+                rows = future.result()
             except BrokenProcessPool as error:
                 raise UserError(
-                    f"A process that scores was killed, at {text(batch[0][0])} or soon after; perhaps the memory was "
-                    "full. Run the same again, with a smaller --processes: it goes on after the last row."
+                    f"A worker process was killed, at {text(batch[0][0])} or soon after; perhaps memory ran out. Run "
+                    "the same command with a smaller --processes to resume after the last row."
                 ) from error
-            scores.append(*scored)
+            csv_file.append(*rows)
             bar.update(len(batch))
 
-        left = _left(folder, scores, bar.update)
-        while batch := list(itertools.islice(left, BATCH)):
-            waiting.append((batch, pool.submit(_score, batch)))
+        remaining = _remaining(folder, csv_file, bar.update)
+        while batch := list(itertools.islice(remaining, BATCH)):
+            waiting.append((batch, pool.submit(_predict, batch)))
             if len(waiting) == AHEAD * processes:
                 write()
         while waiting:
             write()
 
 
-def _left(folder: Path, scores: Scores, passed: Callable[[], object]) -> Iterator[Item]:
-    """What has no row yet, in the order of the walk; ``passed`` is called for each that has."""
-    done, out = Done(scores.path), scores.path.resolve()
+def _remaining(folder: Path, csv_file: CsvFile, skipped: Callable[[], object]) -> Iterator[Item]:
+    """Yield the files without a row in the order of the walk, and call ``skipped`` for every other file."""
+    written, out = WrittenPaths(csv_file.path), csv_file.path.resolve()
     for path, error in walk(folder):
-        if text(path) in done or (path.name == out.name and path.resolve() == out):
-            passed()
+        if text(path) in written or (path.name == out.name and path.resolve() == out):
+            skipped()
         else:
             yield path, error
 
 
 @contextlib.contextmanager
-def _processes(bundle: Bundle, count: int) -> Iterator[ProcessPoolExecutor]:
-    # Not forked: the lock on the file of scores would live on in a process that outlives this one.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (bundle,))
+def _workers(bundle: Bundle, count: int) -> Iterator[ProcessPoolExecutor]:
+    # Not forked: a worker that outlives this process would keep the lock on the CSV file.
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker, (bundle,))
     try:
-        # Ctrl-C goes to all processes of a terminal; started like this, they leave the answer to this one.
-        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A terminal sends Ctrl-C to every process; workers started like this ignore it, and this process ends them.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for _ in range(count):
             pool.submit(int)
-        signal.signal(signal.SIGINT, answer)
+        signal.signal(signal.SIGINT, handler)
         yield pool
         pool.shutdown()
     except BaseException:
@@ -108,21 +103,21 @@ def _processes(bundle: Bundle, count: int) -> Iterator[ProcessPoolExecutor]:
         raise
 
 
-def _begin(bundle: Bundle) -> None:
+def _start_worker(bundle: Bundle) -> None:
     global predictor
     threading.Thread(target=_end_with_parent, daemon=True).start()
     predictor = Predictor(bundle)
 
 
 def _end_with_parent() -> None:
-    """Killed, it cannot tell its processes to end, and they would wait for work forever."""
+    """Exit when the parent ends: a killed parent cannot end its workers, which would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent
     parent.join()
     os._exit(1)
 
 
-def _score(batch: list[Item]) -> Scored:
+def _predict(batch: list[Item]) -> Rows:
     rows = [_row(path, error) for path, error in batch]
     return encode(rows), len(rows), sum(bool(row[-3]) for row in rows)
 
@@ -134,51 +129,13 @@ def _row(path: Path, error: str | None) -> list[object]:
         if error:
             raise UnusableError("unreadable", error)
         _, pixels = load(path, manifest.input.size, manifest.input.resize)
-        # One at a time: sums in another order round otherwise, and where a batch begins would show in the rows.
+        # One at a time: a batch sums in another order, so rows would depend on where a batch begins.
         probabilities, uncertain = predictor.answer(pixels[None])
     except Exception as failure:
-        # What stopped a run would stop it again each time it is gone on with.
+        # One bad file must not stop this run and every resumed one.
         reason = str(failure) if isinstance(failure, UnusableError) else f"not scored: {failure}"
         return [text(path), *[""] * (len(manifest.classes) + 3), reason, *model]
     answer = to_answer(manifest.classes, probabilities[0])
     confidence, *numbers = (f"{p:.6f}" for p in (answer["confidence"], *answer["probabilities"].values()))
     flag = "" if uncertain is None else str(bool(uncertain[0])).lower()
     return [text(path), answer["label"], confidence, flag, *numbers, "", *model]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Classify every picture below a folder as the service would, or go on with that where a run has ended."""
-    options = _parser().parse_args(arguments)
-    try:
-        if not options.folder.is_dir():
-            raise UserError(f"There is no folder {options.folder}: give one that holds pictures.")
-        bundle = bundle_folder.load(options.model)
-        Predictor(bundle)
-        with Scores(options.out, bundle.manifest, options.overwrite) as scores:
-            score(options.folder, scores, bundle, options.processes)
-    except (UserError, BundleError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nStopped. The same command goes on after the last row of {options.out}.", file=sys.stderr)
-        return 130
-    print(f"{options.out}: {scores.rows:,} rows, {scores.errors:,} of them files that could not be scored")
-    return int(scores.errors > 0)
-
-
-def _parser() -> argparse.ArgumentParser:
-    codes = "Exit code: 0 all were scored, 1 some files could not be (see the column error), 2 given up, 130 Ctrl-C."
-    parser = argparse.ArgumentParser(prog="python -m ml.score", description=main.__doc__, epilog=codes)
-    add = parser.add_argument
-    add("folder", type=Path, help="searched with all folders in it")
-    add("--out", type=Path, default=Path("scores.csv"), metavar="CSV", help="a row for each file [%(default)s]")
-    add("--overwrite", action="store_true", help="begin anew instead of going on with the file")
-    add("--model", type=Path, default=CHAMPION, metavar="BUNDLE", help="the model's folder [%(default)s]")
-    add("--processes", type=_count, default=cpu_count(), metavar="N", help="[one per processor: %(default)s]")
-    return parser
-
-
-def _count(number: str) -> int:
-    if not number.isdecimal() or not int(number):
-        raise argparse.ArgumentTypeError(f"{number!r} is not a whole number from 1 up")
-    return int(number)

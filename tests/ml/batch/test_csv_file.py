@@ -1,4 +1,4 @@
-"""The file of scores: whatever a run that ended left of it, nothing wrong is read from it and nothing whole is lost."""
+"""Resuming the CSV file: no wrong row is read from it, and no whole row is lost."""
 
 import csv
 import os
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from bundle.manifest import Manifest
-from ml.batch.csv_file import Done, Scores, ScoresError, columns, encode, text
+from ml.batch.csv_file import CsvFile, CsvFileError, WrittenPaths, columns, encode, text
 from tests import bundles
 from tests.ml import NOT_TEXT
 
 MANIFEST = Manifest.model_validate(bundles.manifest_for(b"", bundles.CLASSES, 32))
+HEADER = columns(bundles.CLASSES)
 PATHS = [
     "a/1.jpg",
     'b/"quoted", with a comma.jpg',
@@ -30,10 +31,15 @@ def row(path: str, error: str = "") -> list[str]:
 ROWS = [*map(row, PATHS), row("d/bad.jpg", "truncated or damaged: 3 bytes are missing")]
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "scores.csv"
+
+
 def write(path: Path, rows: list[list[str]] = ROWS) -> bytes:
-    with Scores(path, MANIFEST) as scores:
+    with CsvFile(path, MANIFEST) as csv_file:
         for one in rows:
-            scores.append(encode([one]), 1, int(bool(one[-3])))
+            csv_file.append(encode([one]), 1, int(bool(one[-3])))
     return path.read_bytes()
 
 
@@ -42,36 +48,32 @@ def read(path: Path) -> list[list[str]]:
         return list(csv.reader(file, strict=True))
 
 
-def test_any_reader_of_csv_finds_each_path_in_a_row(tmp_path: Path) -> None:
-    write(tmp_path / "scores.csv")
-    assert read(tmp_path / "scores.csv") == [columns(bundles.CLASSES), *ROWS]
-    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
-        first = next(csv.DictReader(file))
-    assert first["path"] == "a/1.jpg"
-    assert first["probability_green"] == "0.050000"
-    assert first["version"] == "1"
+def test_rows_are_read_by_any_csv_reader(path: Path) -> None:
+    write(path)
+    assert read(path) == [HEADER, *ROWS]
+    by_name = dict(zip(HEADER, ROWS[0], strict=True))
+    assert (by_name["path"], by_name["probability_green"], by_name["version"]) == ("a/1.jpg", "0.050000", "1")
 
 
-def test_cut_off_at_any_byte_it_keeps_the_whole_rows_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
+def test_file_cut_at_any_byte_resumes_to_the_same_bytes(path: Path) -> None:
     whole = write(path)
-    ends = [len(encode([columns(bundles.CLASSES), *ROWS[:count]])) for count in range(len(ROWS) + 1)]
+    ends = [len(encode([HEADER, *ROWS[:count]])) for count in range(len(ROWS) + 1)]
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         kept = max(0, sum(end <= length for end in ends) - 1)
-        with Scores(path, MANIFEST) as scores:
-            assert scores.rows == kept, length
+        with CsvFile(path, MANIFEST) as csv_file:
+            assert csv_file.rows == kept, length
             assert path.read_bytes() == whole[: ends[kept]]
-            done = Done(path)
-            left = [one for one in ROWS if one[0] not in done]
+            written = WrittenPaths(path)
+            left = [one for one in ROWS if one[0] not in written]
             assert left == ROWS[kept:]
-            scores.append(encode(left), len(left), 1)
+            csv_file.append(encode(left), len(left), 1)
         assert path.read_bytes() == whole
-        assert (scores.rows, scores.errors) == (len(ROWS), 1)
+        assert (csv_file.rows, csv_file.errors) == (len(ROWS), 1)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "paths",
     [
         [PATHS[0], "a/2 is new.jpg", *PATHS[1:], "z is new.jpg"],
         ["0 is new.jpg", *PATHS],
@@ -81,22 +83,21 @@ def test_cut_off_at_any_byte_it_keeps_the_whole_rows_and_goes_on_to_the_same_byt
     ],
     ids=["new between", "new before", "some gone", "another order", "all gone"],
 )
-def test_what_came_since_has_no_row(tmp_path: Path, asked: list[str]) -> None:
-    write(tmp_path / "scores.csv")
-    done = Done(tmp_path / "scores.csv")
-    assert [path for path in asked if path not in done] == [path for path in asked if "new" in path]
+def test_new_paths_have_no_row(path: Path, paths: list[str]) -> None:
+    write(path)
+    written = WrittenPaths(path)
+    assert [one for one in paths if one not in written] == [one for one in paths if "new" in one]
 
 
-def test_another_model_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
+def test_another_model_is_refused_unless_overwritten(path: Path) -> None:
     whole = write(path)
     newer = MANIFEST.model_copy(update={"version": "2"})
-    with pytest.raises(ScoresError, match=r"has scores of colours 1, but the model is colours 2: .*--overwrite\."):
-        Scores(path, newer)
+    with pytest.raises(CsvFileError, match=r"of colours 1, but the model is colours 2: .*--overwrite\."):
+        CsvFile(path, newer)
     assert path.read_bytes() == whole
-    with Scores(path, newer, overwrite=True) as scores:
-        assert (scores.rows, scores.errors) == (0, 0)
-    assert read(path) == [columns(bundles.CLASSES)]
+    with CsvFile(path, newer, overwrite=True) as csv_file:
+        assert (csv_file.rows, csv_file.errors) == (0, 0)
+    assert read(path) == [HEADER]
 
 
 @pytest.mark.parametrize(
@@ -107,42 +108,37 @@ def test_another_model_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
         b"\xff\xfe\r\n",
         b'"' * 2_000_001,
         encode([columns(["cat", "dog"])]),
-        encode([columns(bundles.CLASSES), ["a/1.jpg", "red"]]),
-        encode([columns(bundles.CLASSES), row("a")]) + b'"a"b"c",\r\n',
+        encode([HEADER, ["a/1.jpg", "red"]]),
+        encode([HEADER, row("a")]) + b'"a"b"c",\r\n',
     ],
     ids=["a letter", "another table", "bytes", "no lines", "other classes", "a short row", "stray quotes"],
 )
-def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "scores.csv"
+def test_foreign_file_is_refused_and_unchanged(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(ScoresError, match=r"was not written by this command.*--out.*--overwrite\."):
-        Scores(path, MANIFEST)
+    with pytest.raises(CsvFileError, match=r"was not written by this command.*--out.*--overwrite\."):
+        CsvFile(path, MANIFEST)
     assert path.read_bytes() == content
 
 
-def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
-    with Scores(path, MANIFEST) as scores:
-        scores.append(encode([ROWS[0]]), 1, 0)
+def test_second_run_on_one_file_is_refused(path: Path) -> None:
+    with CsvFile(path, MANIFEST) as csv_file:
+        csv_file.append(encode([ROWS[0]]), 1, 0)
         for overwrite in (False, True):
-            with pytest.raises(ScoresError, match="being written by another run"):
-                Scores(path, MANIFEST, overwrite)
-    assert read(path) == [columns(bundles.CLASSES), ROWS[0]]
-    with Scores(path, MANIFEST) as scores:
-        assert scores.rows == 1
+            with pytest.raises(CsvFileError, match="being written by another run"):
+                CsvFile(path, MANIFEST, overwrite)
+    assert read(path) == [HEADER, ROWS[0]]
+    with CsvFile(path, MANIFEST) as csv_file:
+        assert csv_file.rows == 1
 
 
-def test_a_full_disk_is_a_sentence_and_costs_the_row_that_did_not_fit(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
+def test_full_disk_costs_only_the_row_that_did_not_fit(path: Path) -> None:
     whole = write(path)
     path.unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # What a process without privileges can have of a full disk.
+    # A limit on file sizes acts like a full disk and needs no privileges.
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 40, limits[1]))
     try:
-        with pytest.raises(
-            ScoresError, match=r"cannot be written \(File too large\): mend that and run the same again"
-        ):
+        with pytest.raises(CsvFileError, match=r"cannot be written \(File too large\)"):
             write(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -150,10 +146,10 @@ def test_a_full_disk_is_a_sentence_and_costs_the_row_that_did_not_fit(tmp_path: 
     assert write(path, ROWS[-1:]) == whole
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ScoresError, match=r"cannot be written \(Is a directory\)"):
-        Scores(tmp_path, MANIFEST)
+def test_folder_as_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CsvFileError, match=r"cannot be written \(Is a directory\)"):
+        CsvFile(tmp_path, MANIFEST)
 
 
-def test_a_byte_that_is_no_text_is_written_as_its_digits() -> None:
+def test_text_writes_an_undecodable_byte_as_digits() -> None:
     assert text(Path(os.fsdecode(b"caf\xe9.jpg"))) == "caf\\udce9.jpg"
