@@ -1,1 +1,1 @@
-"""Scan, split, download and draw data sets."""
+"""Scan, download and draw data sets."""

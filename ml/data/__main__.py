@@ -18,7 +18,7 @@ from ml.data.unpack import MAX_BYTES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code."""
+    """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -32,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m ml.data", description="Get, draw and check folders of pictures.")
+    parser = argparse.ArgumentParser("python -m ml.data", description="Get, draw and check folders of images.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("scan", help="check a folder of classes, without changing it")
-    command.add_argument("folder", type=Path, help="holds one folder of pictures per class")
+    command.add_argument("folder", type=Path, help="holds one folder of images per class")
     exclude.add_argument(command)
-    command.add_argument("--report", type=Path, metavar="CSV", help="write every file that was left out, and why")
+    command.add_argument("--report", type=Path, metavar="CSV", help="write every file left out, and why")
     command.set_defaults(run=_scan)
 
-    command = commands.add_parser("download", help="fetch and unpack an archive of pictures")
+    command = commands.add_parser("download", help="fetch and unpack an archive of images")
     command.add_argument("--to", type=Path, default=Path("data/cats-vs-dogs"), help="folder to make (%(default)s)")
     command.add_argument("--url", default=CATS_AND_DOGS, help="https:, http: or file: address of a zip (Cats vs Dogs)")
     command.add_argument("--sha256", type=_hash, metavar="HEX", help="refuse an archive with another hash")
@@ -75,7 +75,7 @@ def _scan(options: argparse.Namespace) -> None:
     if options.report:
         report.write(options.report, dataset.problems)
     tqdm.write(report.describe(dataset, "--report FILE lists them all"))
-    dataset.require_pictures()
+    dataset.require_images()
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -1,32 +1,26 @@
-"""The checked data set: its pictures, how they are split, and what was left out."""
+"""The checked data set: its images, their splits, and the files left out."""
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
+from ml.data.split import SPLITS, Split
 from ml.errors import UserError
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-# Shares of all pictures, up to the chance of the hash; training gets the rest.
-TEST_SHARE = 0.1
-VALIDATION_SHARE = 0.1
-
 Reason = Literal[
-    "unreadable", "empty", "not a picture", "truncated or damaged", "duplicate", "label conflict", "excluded"
+    "unreadable", "empty", "not an image", "truncated or damaged", "duplicate", "label conflict", "excluded"
 ]
 
 
 class DataError(UserError):
-    """The data cannot be had or used; the message is one sentence that says what to do."""
+    """The data cannot be read, written or used."""
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One picture that decodes."""
+    """One image that decodes."""
 
     path: Path
     label: int
@@ -36,7 +30,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Problem:
-    """One file that was left out."""
+    """One file left out of the data set."""
 
     path: Path
     reason: Reason
@@ -45,17 +39,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures by class, each in one split, and the files that were left out.
+    """Images by class, each in one split, and the files left out.
 
     Attributes:
         name: From ``dataset.json``, else the folder's name.
         source: Address of the archive, if it was downloaded.
         synthetic: Drawn by this project, not photographed.
-        classes: Lower-case names, sorted; a picture's label is an index into them.
-        pictures: Sorted by label and path.
+        classes: Lower-case names, sorted; an image's label is an index into them.
+        images: Sorted by label and path.
         problems: Sorted by path.
-        fingerprint: SHA-256 over the sorted content hashes and class names of the pictures.
-        lists: Texts of the lists of pictures that were kept out, by file name.
+        fingerprint: SHA-256 over the sorted content hashes and class names of the images.
+        lists: Texts of the exclusion lists, by file name.
+        near_duplicates: Number of images in each group of near-duplicates. A group is in one split.
+        crowded: Number of images that resemble too many others to be grouped.
     """
 
     name: str
@@ -66,49 +62,39 @@ class Dataset:
     problems: tuple[Problem, ...]
     fingerprint: str
     lists: dict[str, str] = field(default_factory=dict)
+    near_duplicates: tuple[int, ...] = ()
+    crowded: int = 0
 
     def split(self, name: Split) -> tuple[LabelledImage, ...]:
-        """The pictures of one split, in the data set's order."""
-        return tuple(picture for picture in self.images if picture.split == name)
+        """Return the images of one split, in the data set's order."""
+        return tuple(image for image in self.images if image.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pictures by split and class, zeros included."""
-        found = Counter((picture.split, picture.label) for picture in self.images)
+        """Count images by split and class, zeros included."""
+        found = Counter((image.split, image.label) for image in self.images)
         return {split: {name: found[split, label] for label, name in enumerate(self.classes)} for split in SPLITS}
 
     def left_out(self) -> dict[str, int]:
-        """Files left out, by reason."""
+        """Count the files left out, by reason."""
         return dict(sorted(Counter(problem.reason for problem in self.problems).items()))
 
-    def require_pictures(self) -> None:
-        """Check that every class has a picture in every split.
+    def require_images(self) -> None:
+        """Check that every class has an image in every split.
 
         Raises:
-            DataError: One has none, so nothing could be trained or measured on it.
+            DataError: A class has none in a split, so it cannot be trained or measured.
         """
         for split, counts in self.counts().items():
             for name, count in counts.items():
                 if not count:
-                    have = sum(self.classes[picture.label] == name for picture in self.images)
+                    have = sum(self.classes[image.label] == name for image in self.images)
                     raise DataError(
-                        f"Class {name!r} has too few pictures ({have} that can be used, none of them in the {split} "
-                        "split): add more; a few dozen in each class are the least."
+                        f"Class {name!r} has too few images ({have} usable, none of them in the {split} split): add "
+                        "more; each class needs a few dozen at least."
                     )
 
 
-def split_of(sha256: str) -> Split:
-    """The split of a picture, decided by its content alone, so that it is the same on every machine.
-
-    Args:
-        sha256: Hash of the file's bytes, in hexadecimal.
-    """
-    share = int(sha256[:16], 16) / 2**64
-    if share < TEST_SHARE:
-        return "test"
-    return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
-
-
-def fingerprint(pictures: tuple[LabelledImage, ...], classes: tuple[str, ...]) -> str:
-    """SHA-256 of the set's content: the same pictures in the same classes, whatever the files are called."""
-    pairs = sorted((picture.sha256, classes[picture.label]) for picture in pictures)
+def fingerprint(images: tuple[LabelledImage, ...], classes: tuple[str, ...]) -> str:
+    """Hash the content of a set (SHA-256): file names do not matter, bytes and classes do."""
+    pairs = sorted((image.sha256, classes[image.label]) for image in images)
     return hashlib.sha256("".join(f"{sha256} {name}\n" for sha256, name in pairs).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Lists of pictures to keep out: text files with one shell pattern a line, and their ``--exclude`` flag."""
+"""Exclusion lists: text files with one shell pattern a line, and the ``--exclude`` flag."""
 
 import argparse
 import fnmatch
@@ -10,22 +10,22 @@ from ml.data.dataset import DataError
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the flag, which may be used several times."""
-    text = "file with patterns of pictures to leave out, one a line; may be given several times"
+    """Add the flag to a parser; it may be used several times."""
+    text = "file with patterns of images to leave out, one a line; may be given several times"
     parser.add_argument("--exclude", type=Path, action="append", default=[], metavar="FILE", help=text)
 
 
 def read(lists: Sequence[Path]) -> dict[str, str]:
-    """Read lists of patterns, by their paths as given; by their names where the path says which machine this is.
+    """Read lists of patterns, by relative path; an absolute path is shortened to its name, as it names a machine.
 
     Raises:
-        DataError: One cannot be read, or two have the same name.
+        DataError: A list cannot be read, or two have the same name.
     """
     texts: dict[str, str] = {}
     for path in lists:
         name = path.name if path.is_absolute() else path.as_posix()
         if name in texts:
-            raise DataError(f"Two lists are called {name}: rename one, so that what they leave out can be told.")
+            raise DataError(f"Two lists are called {name}: rename one, so that reports can tell them apart.")
         try:
             texts[name] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
@@ -34,21 +34,18 @@ def read(lists: Sequence[Path]) -> dict[str, str]:
 
 
 def patterns(text: str) -> list[str]:
-    """The patterns of a list's text, without blank lines and comments."""
+    """Return the patterns in a list's text, without blank lines and comments."""
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def matcher(text: str) -> Callable[[str], bool]:
-    """Make a test for names, with forward slashes; neither case nor the last extension matters."""
+    """Make a test for names with forward slashes; case and the last extension do not matter."""
     matches = re.compile("|".join(fnmatch.translate(p.lower()) for p in patterns(text)) or "(?!)").match
 
     def named(name: str) -> bool:
         name = name.lower()
-        return any(matches(n) or matches(n.removesuffix(PurePosixPath(n).suffix)) for n in (name, _last(name)))
+        forms = (name, name.rpartition("/")[2])
+        return any(matches(form) or matches(form.removesuffix(PurePosixPath(form).suffix)) for form in forms)
 
     return named
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -1,39 +1,33 @@
-"""A large file over HTTP: resumed where it was cut, never taken for whole before it is."""
+"""Download a large file over HTTP, resume after an interruption, and never take a part for the whole.
 
-import contextlib
+pooch deletes a file that did not arrive whole and has no resume, so only requests is used.
+"""
+
+import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import requests
-from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from ml.data.dataset import DataError
 
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-CHUNK = 2**14  # bytes; at most so much is lost when the connection is cut
-
-
-class _State(BaseModel):
-    """What the part on disk is a part of; kept beside it."""
-
-    address: str
-    validator: str | None
-    total: int | None
+TIMEOUT = (10, 60)  # seconds to connect, and between two chunks
+CHUNK = 2**14  # bytes; the most that a cut connection loses
 
 
 def fetch(url: str, address: str, part: Path, progress: bool = True) -> None:
-    """Download ``url`` to ``part``, or what is missing of it; a cut connection is taken up again while that helps.
+    """Download ``url`` to ``part``, or the bytes still missing, and reconnect as long as bytes arrive.
 
     Args:
         url: An http: or https: address.
-        address: The same without secrets, for messages and for the record of what ``part`` belongs to.
+        address: The same without secrets, for messages and for the record beside ``part``.
         part: The file; ``forget`` removes it and its record.
         progress: Show a progress bar on standard error.
 
     Raises:
-        DataError: No network, no such file, no space, …; what has come so far is kept for the next call.
+        DataError: The network, the server or the disk fails; the next call resumes.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -46,88 +40,74 @@ def fetch(url: str, address: str, part: Path, progress: bool = True) -> None:
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if _size(part) <= before:
                 raise DataError(
-                    f"{address} cannot be reached ({_root(error)}): check the network and run this again, "
-                    "it goes on where it stopped."
+                    f"{address} cannot be reached ({_root(error)}): check the network and run this again to resume."
                 ) from error
         except requests.RequestException as error:
-            raise DataError(f"{address} is no address to download from ({error}).") from error
+            raise DataError(f"{address} is not an address to download from ({error}).") from error
         except OSError as error:
             raise DataError(f"{part} cannot be written ({error.strerror}): make room and run this again.") from error
 
 
 def forget(part: Path) -> None:
-    """Remove a part and its record."""
+    """Remove a partial download and its record."""
     part.unlink(missing_ok=True)
     _record(part).unlink(missing_ok=True)
 
 
 def _continue(url: str, address: str, part: Path, progress: bool) -> None:
-    state = _read_state(part, address)
-    offset = _size(part) if state else 0
-    if state and state.total == offset:
+    old = _read_record(part)
+    offset = _size(part) if old.get("address") == address else 0
+    if offset and offset == old["total"]:
         return
-    with _get(url, offset, state) as (response, start):
-        state = _State(address=address, validator=_validator(response), total=_total(response, start))
+    headers = {"Accept-Encoding": "identity"}
+    if offset and old["validator"]:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": old["validator"]}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        response_range = response.headers.get("Content-Range", "")
+        validator = _validator(response)
+        resumes = response.status_code == 206
+        # Some servers ignore If-Range, and some send another range.
+        wrong = resumes and not (response_range.startswith(f"bytes {offset}-") and validator == old["validator"])
+        if wrong or response.status_code == 416:
+            forget(part)
+            return _continue(url, address, part, progress)
+        response.raise_for_status()
+        start = offset if resumes else 0
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else None
         free = shutil.disk_usage(part.parent).free
-        if state.total and state.total - start > free:
-            raise DataError(
-                f"{address} needs {state.total - start:,} bytes, but {part.parent} has {free:,} free: make room."
-            )
+        if total and total - start > free:
+            raise DataError(f"{address} needs {total - start:,} bytes, but {part.parent} has {free:,} free: make room.")
         with part.open("r+b" if start else "wb") as file:
             file.truncate(start)
             file.seek(start)
-            _record(part).write_text(state.model_dump_json(), encoding="utf-8")
+            record = {"address": address, "validator": validator, "total": total}
+            _record(part).write_text(json.dumps(record), encoding="utf-8")
             with tqdm(
-                desc="download", total=state.total, initial=start, unit="B", unit_scale=True, disable=not progress
+                desc="download", total=total, initial=start, unit="B", unit_scale=True, disable=not progress
             ) as bar:
-                for piece in response.iter_content(CHUNK):
-                    file.write(piece)
-                    bar.update(len(piece))
-    if state.total and _size(part) != state.total:
-        raise requests.ConnectionError(f"{_size(part):,} of {state.total:,} bytes came")
-
-
-@contextlib.contextmanager
-def _get(url: str, offset: int, state: _State | None) -> Iterator[tuple[requests.Response, int]]:
-    """The response, and the position in the file at which its body starts."""
-    headers = {"Accept-Encoding": "identity"}
-    if offset and state and state.validator:
-        resume = headers | {"Range": f"bytes={offset}-", "If-Range": state.validator}
-        with requests.get(url, headers=resume, stream=True, timeout=TIMEOUT) as response:
-            # Some servers send a range without minding If-Range, and some from another position.
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
-            if response.status_code == 206 and begins and _validator(response) == state.validator:
-                yield response, offset
-                return
-            if response.status_code == 200:
-                yield response, 0
-                return
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        response.raise_for_status()
-        yield response, 0
+                for chunk in response.iter_content(CHUNK):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+    if total and _size(part) != total:
+        raise requests.ConnectionError(f"{_size(part):,} of {total:,} bytes came")
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What If-Range may be asked with: a strong ETag, else the date."""
+    """Return the value for If-Range: a strong ETag, else the date."""
     etag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified") if etag.startswith("W/") else etag
-
-
-def _total(response: requests.Response, start: int) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return start + int(length) if length.isdecimal() else None
 
 
 def _record(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _read_state(part: Path, address: str) -> _State | None:
+def _read_record(part: Path) -> dict[str, Any]:
     try:
-        state = _State.model_validate_json(_record(part).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return state if state.address == address else None
+        return dict(json.loads(_record(part).read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _size(part: Path) -> int:
@@ -135,7 +115,7 @@ def _size(part: Path) -> int:
 
 
 def _root(error: BaseException) -> str:
-    """The system's own words, below the layers of requests and urllib3."""
+    """Return the system's message, below the layers of requests and urllib3."""
     while error.__context__ is not None:
         error = error.__context__
     return (getattr(error, "strerror", None) or str(error)).rstrip(".")

@@ -1,4 +1,4 @@
-"""The files below a folder, and the pictures in them: what checking and scoring both read."""
+"""Walk a folder and read the images in it, for scanning and for predicting."""
 
 import os
 import stat
@@ -12,12 +12,12 @@ from bundle.preprocess import FORMATS, ImageError, Resize, UnsupportedImageError
 from ml.data.dataset import Reason
 
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
-# Far above any photo; a film or a disk image among the pictures must not fill the memory.
+# Far above any photo: a film or a disk image among the images must not fill the memory.
 MAX_FILE_BYTES = 256 * 2**20
 
 
 class UnusableError(Exception):
-    """A file is no picture that can be used."""
+    """The file is not a usable image."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -25,16 +25,16 @@ class UnusableError(Exception):
         self.detail = detail
 
 
-def passed_over(name: str) -> bool:
-    """Whether a name is hidden, or one that operating systems leave behind (``Thumbs.db`` and the like)."""
+def is_ignored(name: str) -> bool:
+    """Check for a hidden file, or one that operating systems leave behind (``Thumbs.db`` and the like)."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """Give every file below a folder, with None; and every folder that cannot be read, with the reason.
+    """Yield every file below a folder with None, and every unreadable folder with the reason.
 
-    The order is the same each time: a folder's files by name, then its folders by name. Links are followed, but no
-    folder is entered twice. Only the names of the folders on the way are kept in memory.
+    The order is stable: a folder's files by name, then its folders by name. Links are followed, but no folder is
+    entered twice. Memory holds only the names in the folders on the way.
     """
     waiting, seen = [folder], set()
     while waiting:
@@ -49,7 +49,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if not passed_over(entry.name):
+                    if not is_ignored(entry.name):
                         (folders if _is_folder(entry) else files).append(entry.name)
         except OSError as error:
             yield here, error.strerror or str(error)
@@ -67,20 +67,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def load(path: Path, size: int, resize: Resize) -> tuple[bytes, NDArray[np.uint8]]:
-    """Read a file as the service reads an upload.
+    """Read an image file as the service reads an upload.
 
     Returns:
-        Its bytes, and the picture from ``bundle.preprocess.decode``, shape ``(size, size, 3)``.
+        The file's bytes, and the pixels from ``bundle.preprocess.decode``, shape ``(size, size, 3)``.
 
     Raises:
-        UnusableError: It cannot be read, or the service would refuse it.
+        UnusableError: The file cannot be read, or the service would refuse it.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
             raise UnusableError("unreadable", "not a regular file")
         if status.st_size > MAX_FILE_BYTES:
-            raise UnusableError("not a picture", f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+            raise UnusableError("not an image", f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
         data = path.read_bytes()
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
@@ -89,7 +89,7 @@ def load(path: Path, size: int, resize: Resize) -> tuple[bytes, NDArray[np.uint8
     try:
         return data, decode(data, size, resize)
     except UnsupportedImageError:
-        raise UnusableError("not a picture", f"not one of {', '.join(FORMATS)}") from None
+        raise UnusableError("not an image", f"not one of {', '.join(FORMATS)}") from None
     except ImageError as error:
-        # The service's message advises who sends the file; here the decoder's own is of more use.
+        # The service's message advises the sender; the decoder's own says more here.
         raise UnusableError("truncated or damaged", str(error.__cause__ or error)) from error

@@ -1,4 +1,4 @@
-"""A data set's folder on disk: made whole or not at all, with a description beside the pictures."""
+"""Write a data set's folder atomically, and read the description in it."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ DESCRIPTION_FILE = "dataset.json"
 
 
 class Description(BaseModel):
-    """Where a data set comes from; ``download`` and ``sample`` write it, and anyone may by hand."""
+    """Origin of a data set; ``download`` and ``sample`` write it, and users may by hand."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,15 +25,15 @@ class Description(BaseModel):
 
 
 def slug(name: str) -> str:
-    """A name in lower case with hyphens, fit for a file, a label and an MLflow model."""
+    """Reduce a name to lower case with hyphens, fit for a file, a label and an MLflow model."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
 
 
 def read_description(folder: Path) -> Description | None:
-    """The folder's ``dataset.json``, if it has one.
+    """Read the folder's ``dataset.json``, if it has one.
 
     Raises:
-        DataError: There is one, but it cannot be read.
+        DataError: The file cannot be read.
     """
     path = folder / DESCRIPTION_FILE
     try:
@@ -52,7 +52,7 @@ def require_free(target: Path) -> None:
     """Check that a new folder can be made here.
 
     Raises:
-        DataError: Something is there already.
+        DataError: A file or a folder that is not empty is there already.
     """
     if target.is_dir() and not any(target.iterdir()):
         return
@@ -62,10 +62,10 @@ def require_free(target: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path, description: Description) -> Iterator[Path]:
-    """Give an empty folder to fill; it becomes ``target`` at the end of the block, and vanishes if the block fails.
+    """Yield an empty folder that becomes ``target`` when the block ends, and vanishes if the block fails.
 
     Raises:
-        DataError: ``target`` is there already, or the disk refuses (full, read-only, …).
+        DataError: ``target`` is there already, or the disk fails.
     """
     target = target.resolve()
     require_free(target)

@@ -1,4 +1,4 @@
-"""What a scan found, for people: counts by split and class, and every file that was left out."""
+"""Report a scan: counts by split and class, near-duplicates, and the files left out."""
 
 import csv
 import shlex
@@ -8,38 +8,43 @@ from itertools import groupby
 from pathlib import Path
 
 from ml.data.dataset import DataError, Dataset, Problem
+from ml.data.near_duplicates import MAX_GROUP
 
-# Lines on the screen for each reason; the written report has them all.
+# Lines on the screen for each reason; the CSV report has all.
 SHOWN_PROBLEMS = 10
 
 
-def describe(dataset: Dataset, all_of_them: str) -> str:
-    """Lay a data set out as tables: its counts, and the files that were left out, by name.
+def describe(dataset: Dataset, full_list: str) -> str:
+    """Lay a data set out as tables: its counts, and the files left out.
 
     Args:
-        dataset: What was scanned.
-        all_of_them: Says where the files are listed that do not fit on the screen.
+        dataset: The scanned data set.
+        full_list: Tells where all files left out are listed.
     """
     counts = dataset.counts()
     counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
     rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
     parts = [
-        f"{dataset.name}: {len(dataset.images):,} pictures, {len(dataset.problems):,} files left out",
+        f"{dataset.name}: {len(dataset.images):,} images, {len(dataset.problems):,} files left out",
         _table([["", *dataset.classes, "all"], *rows]),
     ]
+    if groups := dataset.near_duplicates:
+        parts.append(f"near-duplicates: {sum(groups):,} images in {len(groups):,} groups, each group in one split")
+    if dataset.crowded:
+        parts.append(f"{dataset.crowded:,} images resemble more than {MAX_GROUP} others: they are split one by one")
     if dataset.problems:
-        parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset, all_of_them)], right=False))
+        parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset, full_list)], right=False))
     return "\n\n".join([*parts, f"fingerprint {dataset.fingerprint}"])
 
 
 def write(path: Path, problems: Sequence[Problem]) -> None:
-    """Write every file that was left out, and why, as CSV.
+    """Write the files left out, with reasons, as CSV.
 
     Raises:
         DataError: The file cannot be written.
     """
     try:
-        # A file name need not be text; the report is.
+        # A file name may not be valid text.
         with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "reason", "detail"])
@@ -48,13 +53,13 @@ def write(path: Path, problems: Sequence[Problem]) -> None:
         raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
 
 
-def _problem_rows(dataset: Dataset, all_of_them: str) -> list[list[str]]:
+def _problem_rows(dataset: Dataset, full_list: str) -> list[list[str]]:
     rows = []
     for reason, group in groupby(sorted(dataset.problems, key=lambda p: p.reason), key=lambda p: p.reason):
         problems = list(group)
         rows += [[reason, str(problem.path), problem.detail] for problem in problems[:SHOWN_PROBLEMS]]
         if len(problems) > SHOWN_PROBLEMS:
-            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", all_of_them])
+            rows.append([reason, f"and {len(problems) - SHOWN_PROBLEMS:,} more", full_list])
     return rows
 
 
@@ -62,27 +67,21 @@ _thousands = "{:,}".format
 
 
 def _table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
-    """Columns side by side, numbers to the right."""
+    """Align columns; numbers go to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-
-    def line(row: list[str]) -> str:
-        first, *rest = (
-            cell.rjust(width) if right and column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join([first, *rest]).rstrip()
-
-    return "\n".join(map(line, cells))
+    sides = ["<", *[">" if right else "<"] * (len(widths) - 1)]
+    lines = ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def printable(text: str) -> str:
-    """Give text without what would upset a terminal: file names may hold line breaks and escapes."""
+    """Replace characters that would upset a terminal: file names may hold line breaks and escapes."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def command(module: str, *arguments: object) -> str:
-    """Give a command of this project as it can be typed here, with the very Python that runs now."""
+    """Format a command of this project for a shell in this folder, with the Python that runs now."""
     python = Path(sys.executable)
     here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     return shlex.join([str(here), "-m", module, *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""A small set of drawn pictures, circles and squares, for a machine that has no photos."""
+"""Draw a small data set of circles and squares, for a machine without photos."""
 
 import colorsys
 import io
@@ -12,24 +12,23 @@ from tqdm import tqdm
 from ml.data.folder import Description, new_folder
 
 NAME = "sample-shapes"
-# The usual hue of each class, in turns. Circles tend to be warm and squares cool, so that a network soon learns
-# something; but colour alone is wrong about once in fourteen times, and the shape decides.
+# The usual hue of each class, in turns. Circles tend to be warm and squares cool, so a network learns soon; colour
+# alone is wrong about once in fourteen times.
 CLASSES = {"circle": 0.06, "square": 0.56}
 HUE_SPREAD = 0.14  # standard deviation, turns
 SIDES = (96, 160)  # pixels, least and most
 OVERSAMPLING = 2
 
 
-def sample(to: Path, pictures: int = 600, seed: int = 0, progress: bool = True) -> None:
-    """Draw a data set of two classes that a small network learns in a minute, though not without mistakes.
+def sample(to: Path, images: int = 600, seed: int = 0, progress: bool = True) -> None:
+    """Draw a data set of two classes that a small network learns in a minute, with mistakes.
 
-    Place, size, turn and colour of the shape, the shading behind it, the lines across it and the noise are drawn at
-    random; the same seed gives the same bytes.
+    Place, size, angle and colour of the shape, the shading behind it, the lines across it and the noise are random.
 
     Args:
         to: The folder to make.
-        pictures: How many, over both classes.
-        seed: Of the random numbers.
+        images: Number over both classes.
+        seed: The same seed gives the same bytes.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -38,14 +37,14 @@ def sample(to: Path, pictures: int = 600, seed: int = 0, progress: bool = True) 
     with new_folder(to, Description(name=NAME, synthetic=True)) as folder:
         for name in CLASSES:
             (folder / name).mkdir()
-        for index in tqdm(range(pictures), "draw", unit=" pictures", disable=not progress):
+        for index in tqdm(range(images), "draw", unit=" images", disable=not progress):
             name = tuple(CLASSES)[index % len(CLASSES)]
-            picture = draw(name, np.random.default_rng([seed, index]))
-            (folder / name / f"{index:05}.jpg").write_bytes(picture)
+            image = draw(name, np.random.default_rng([seed, index]))
+            (folder / name / f"{index:05}.jpg").write_bytes(image)
 
 
 def draw(name: str, random: np.random.Generator) -> bytes:
-    """Draw one picture of a class, as the bytes of a JPEG file."""
+    """Draw one image of a class, as the bytes of a JPEG file."""
     width, height = (int(side) for side in random.integers(*SIDES, size=2, endpoint=True))
     image = Image.fromarray(_shading(width * OVERSAMPLING, height * OVERSAMPLING, random))
     pen = ImageDraw.Draw(image)
@@ -62,7 +61,7 @@ def draw(name: str, random: np.random.Generator) -> bytes:
 
 
 def _shading(width: int, height: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A greyish linear gradient in a random direction, shape ``(height, width, 3)``."""
+    """Draw a greyish linear gradient in a random direction, shape ``(height, width, 3)``."""
     ground = random.uniform(50, 205) + random.uniform(-30, 30, size=3)
     angle = random.uniform(0, 2 * np.pi)
     x, y = np.meshgrid(np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height))
@@ -72,11 +71,11 @@ def _shading(width: int, height: int, random: np.random.Generator) -> NDArray[np
 
 
 def _outline(name: str, size: tuple[int, int], random: np.random.Generator) -> list[float]:
-    """The corners of the shape, x and y in turn, all inside a picture of this size."""
+    """Place the corners of the shape, x and y in turn, inside an image of this size."""
     radius = min(size) * random.uniform(0.2, 0.45)
     centre = random.uniform((radius, radius), (size[0] - radius, size[1] - radius))
     corners = 4 if name == "square" else 64
-    # Of the same area, or size would tell the class.
+    # Of equal area, so that size does not tell the class.
     reach = radius if name == "square" else radius * np.sqrt(2 / np.pi)
     angles = random.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
     outline = centre + reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)

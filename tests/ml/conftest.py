@@ -83,7 +83,7 @@ def pixels(colours: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixel
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn circles and squares, 60 of each."""
     folder = tmp_path_factory.mktemp("drawn") / "shapes"
-    sample(folder, pictures=120, progress=False)
+    sample(folder, images=120, progress=False)
     return folder
 
 

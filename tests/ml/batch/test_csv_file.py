@@ -146,10 +146,5 @@ def test_full_disk_costs_only_the_row_that_did_not_fit(path: Path) -> None:
     assert write(path, ROWS[-1:]) == whole
 
 
-def test_folder_as_output_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CsvFileError, match=r"cannot be written \(Is a directory\)"):
-        CsvFile(tmp_path, MANIFEST)
-
-
 def test_text_writes_an_undecodable_byte_as_digits() -> None:
     assert text(Path(os.fsdecode(b"caf\xe9.jpg"))) == "caf\\udce9.jpg"

@@ -173,7 +173,7 @@ def test_output_among_the_images_is_not_predicted(bundle: Path, tmp_path: Path) 
     [
         (("nowhere",), r"There is no folder nowhere: .*"),
         ((".", "--model", "nowhere"), r"nowhere/manifest\.json: cannot be read \(No such file or directory\)\."),
-        (("ml", "--out", "/nowhere/scores.csv"), r"/nowhere/scores\.csv cannot be written \(No such file or .*"),
+        (("ml", "--out", "ml"), r"ml cannot be written \(Is a directory\): .*"),
         (("ml", "--processes", "0"), r"(?s)usage: .*'0' is not a whole number from 1 up"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command: what it prints, what it writes, and that every failure is one sentence and an exit code."""
+"""The command: its output, and one sentence and an exit code for every failure."""
 
 import csv
 import hashlib
@@ -14,20 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from ml.data.__main__ import main
 from ml.data.sample import sample
-from tests import drawn_images as pictures
-from tests import servers
+from tests import drawn_images, servers
 from tests.ml import NOT_TEXT
 from tests.ml.file_server import serving
 
 COMMAND = [sys.executable, "-m", "ml.data"]
 
 
-def run(*arguments: str | Path, shell: str = "") -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *map(str, arguments)]
-    if shell:
-        command = ["bash", "-c", f'{shell}; exec "$@"', "bash", *command]
-    return subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, timeout=120)
+def run(*arguments: str | Path) -> int:
+    return main([*map(str, arguments)])
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -36,7 +33,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def interrupted(process: subprocess.Popen[str]) -> None:
+def interrupt(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -44,24 +41,24 @@ def interrupted(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in errors
 
 
-def test_scan_prints_counts_and_problems_and_reports_them_all(tmp_path: Path) -> None:
+def test_scan_prints_counts_and_writes_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "shapes"
-    sample(folder, pictures=150, progress=False)
+    sample(folder, images=150, progress=False)
     for index in range(12):
         (folder / "square" / f"empty {index:02}.jpg").touch()
     odd = folder / "circle" / f"{NOT_TEXT}\x1b[2J\n.jpg"
-    odd.write_bytes(pictures.BROKEN["jpeg cut in half"]())
+    odd.write_bytes(drawn_images.BROKEN["jpeg cut in half"]())
     (tmp_path / "list.txt").write_text("circle/00000\n")
-    result = run("scan", folder, "--exclude", tmp_path / "list.txt", "--report", tmp_path / "problems.csv")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("sample-shapes: 149 pictures, 14 files left out\n")
-    rows = dict(re.findall(r"^(train|validation|test|all) +(.*)$", result.stdout, re.MULTILINE))
+    assert run("scan", folder, "--exclude", tmp_path / "list.txt", "--report", tmp_path / "problems.csv") == 0
+    shown, errors = capsys.readouterr()
+    assert shown.startswith("sample-shapes: 149 images, 14 files left out\n")
+    rows = dict(re.findall(r"^(train|validation|test|all) +(.*)$", shown, re.MULTILINE))
     assert rows["all"].split() == ["74", "75", "149"]
     assert [sum(int(row.split()[i]) for name, row in rows.items() if name != "all") for i in range(3)] == [74, 75, 149]
-    assert result.stdout.count("0 bytes") == 10
-    assert re.search(r"empty +and 2 more", result.stdout)
-    assert "\x1b" not in result.stdout
-    assert "163/163" in result.stderr
+    assert shown.count("0 bytes") == 10
+    assert re.search(r"empty +and 2 more", shown)
+    assert "\x1b" not in shown
+    assert "163/163" in errors
     with (tmp_path / "problems.csv").open(newline="", encoding="utf-8") as report:
         written = {row["path"]: row["reason"] for row in csv.DictReader(report)}
     names = {f"{folder}/square/empty {index:02}.jpg": "empty" for index in range(12)}
@@ -69,89 +66,75 @@ def test_scan_prints_counts_and_problems_and_reports_them_all(tmp_path: Path) ->
     assert written == names | {f"{folder}/circle/00000.jpg": "excluded", odd_name: "truncated or damaged"}
 
 
-def test_scan_shows_why_there_are_too_few_pictures(tmp_path: Path) -> None:
+def test_scan_of_too_few_images_shows_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").touch()
-    result = run("scan", tmp_path)
-    assert result.returncode == 1
-    assert f"empty     {tmp_path}/cat/1.jpg" in result.stdout
-    assert result.stderr.splitlines()[-1].startswith("Class 'cat' has too few pictures (0 that can be used")
+    assert run("scan", tmp_path) == 1
+    shown, errors = capsys.readouterr()
+    assert f"empty     {tmp_path}/cat/1.jpg" in shown
+    assert errors.splitlines()[-1].startswith("Class 'cat' has too few images (0 usable")
 
 
-def test_download_prints_the_hash_and_the_damaged_members(tmp_path: Path) -> None:
-    archive = tmp_path / "pets.zip"
+def test_download_prints_hash_and_damaged_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, to = tmp_path / "pets.zip", tmp_path / "pets"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("cat/1.jpg", b"to be hurt")
         file.writestr("dog/1.jpg", b"sound")
     archive.write_bytes(archive.read_bytes().replace(b"to be hurt", b"to be HURT"))
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    arguments = ("download", "--url", archive.as_uri(), "--sha256", sha256, "--to", tmp_path / "pets")
-    result = run(*arguments)
-    assert (result.returncode, result.stdout.splitlines()) == (
-        0,
-        [
-            str(tmp_path / "pets"),
-            f"SHA-256 {sha256}",
-            "1 damaged in the archive and left out: cat/1.jpg",
-        ],
-    )
-    assert "was there already" in run(*arguments).stdout
+    arguments = ("download", "--url", archive.as_uri(), "--sha256", sha256, "--to", to)
+    assert run(*arguments) == 0
+    damaged = "1 damaged in the archive and left out: cat/1.jpg"
+    assert capsys.readouterr().out.splitlines() == [str(to), f"SHA-256 {sha256}", damaged]
+    assert run(*arguments) == 0
+    assert "was there already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        [],
-        ["fly"],
-        ["sample"],
-        ["sample", "--to", "x", "--pictures", "-1"],
-        ["download", "--sha256", "abc"],
-        ["download", "--max-bytes", "much"],
-    ],
+    ["", "fly", "sample", "sample --to x --pictures -1", "download --sha256 abc", "download --max-bytes much"],
 )
-def test_a_wrong_command_line_is_code_2(arguments: list[str]) -> None:
-    result = run(*arguments)
-    assert result.returncode == 2
-    assert "usage: python -m ml.data" in result.stderr
+def test_wrong_command_line_is_code_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments.split())
+    assert end.value.code == 2
+    assert "usage: python -m ml.data" in capsys.readouterr().err
 
 
-def test_a_failure_is_one_sentence_and_code_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    ["scan {0}/nowhere", "scan {0}", "sample --to {0}/full", "download --url gopher://x/y.zip --to {0}/new"],
+)
+def test_failure_is_one_sentence_and_code_1(tmp_path: Path, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    for arguments in (
-        ("scan", tmp_path / "nowhere"),
-        ("scan", tmp_path),
-        ("sample", "--to", tmp_path / "full"),
-        ("download", "--url", "gopher://x/y.zip", "--to", tmp_path / "new"),
-        ("download", "--url", f"http://127.0.0.1:{servers.free_port()}/y.zip", "--to", tmp_path / "new"),
-    ):
-        result = run(*arguments)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert re.fullmatch(r"[^\n]+\.\n", result.stderr)
+    assert run(*arguments.format(tmp_path).split()) == 1
+    shown, errors = capsys.readouterr()
+    assert shown == "" and re.fullmatch(r"[^\n]+\.\n", errors)
 
 
-def test_a_full_disk_is_one_sentence_and_what_came_is_kept(tmp_path: Path) -> None:
+def test_full_disk_is_one_sentence_and_the_part_is_kept(tmp_path: Path) -> None:
+    def limited(blocks: int, *arguments: str | Path) -> str:
+        # A limit on file sizes acts like a full disk and needs no privileges.
+        command = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *COMMAND, *map(str, arguments)]
+        result = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 1
+        return result.stderr.splitlines()[-1]
+
     to = tmp_path / "pets"
     with serving(os.urandom(600_000)) as served:
-        # A limit on the size of files is what a process without privileges can have of a full disk.
-        result = run("download", "--url", served.address, "--to", to, shell="ulimit -f 200")
-    assert result.returncode == 1
-    assert (
-        result.stderr.splitlines()[-1]
-        == f"{to}.zip.part cannot be written (File too large): make room and run this again."
-    )
+        error = limited(200, "download", "--url", served.address, "--to", to)
+    assert error.startswith(f"{to}.zip.part cannot be written (File too large)")
     assert not to.exists()
     assert 100_000 < to.with_name("pets.zip.part").stat().st_size <= 200 * 1024
-    result = run("sample", "--to", tmp_path / "set", shell="ulimit -f 1")
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == f"{tmp_path}/set cannot be written (File too large)."
+    assert limited(1, "sample", "--to", tmp_path / "set") == f"{tmp_path}/set cannot be written (File too large)."
     assert {path.name for path in tmp_path.iterdir()} == {"pets.zip.part", "pets.zip.part.json"}
 
 
 def test_ctrl_c_ends_a_scan(tmp_path: Path) -> None:
     big = tmp_path / "big.png"
-    big.write_bytes(pictures.noise("PNG", (3000, 2000)))
+    big.write_bytes(drawn_images.noise("PNG", (3000, 2000)))
     for name in ("cat", "dog"):
         (tmp_path / "set" / name).mkdir(parents=True)
         for index in range(3000):
@@ -162,10 +145,10 @@ def test_ctrl_c_ends_a_scan(tmp_path: Path) -> None:
         while "/6000 " not in shown:
             assert process.poll() is None, shown
             shown += process.stderr.read(1)
-        interrupted(process)
+        interrupt(process)
 
 
-def test_ctrl_c_ends_a_download_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_download_and_the_next_resumes(tmp_path: Path) -> None:
     to, part = tmp_path / "pets", tmp_path / "pets.zip.part"
     archive = tmp_path / "archive.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -175,10 +158,9 @@ def test_ctrl_c_ends_a_download_and_the_next_goes_on(tmp_path: Path) -> None:
         with start("download", "--url", served.address, "--to", to) as process:
             while process.poll() is None and not (part.exists() and part.stat().st_size > 100_000):
                 time.sleep(0.05)
-            interrupted(process)
+            interrupt(process)
         assert not to.exists()
         served.stalled.set()
-        result = run("download", "--url", served.address, "--to", to)
-        assert result.returncode == 0, result.stderr
+        assert run("download", "--url", served.address, "--to", to) == 0
         assert served.asked[1] is not None
     assert {path.name for path in tmp_path.iterdir()} == {"archive.zip", "pets"}

@@ -1,4 +1,4 @@
-"""Lists of pictures to keep out: what they name stays out, and a list that names nothing is a mistake."""
+"""Exclusion lists: matching images stay out, and a list that matches nothing is an error."""
 
 import shutil
 from pathlib import Path
@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from ml.data.dataset import DataError, Dataset
-from ml.data.scan import collect, scan
+from ml.data.scan import collect
+from tests.ml.data import problems
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    return tmp_path / "list.txt"
 
 
 def found(folder: Path, *exclude: Path) -> Dataset:
     return collect(folder, exclude, progress=False)
-
-
-def problems(dataset: Dataset, folder: Path) -> dict[str, str]:
-    return {problem.path.relative_to(folder).as_posix(): problem.reason for problem in dataset.problems}
 
 
 @pytest.mark.parametrize(
@@ -26,56 +28,52 @@ def problems(dataset: Dataset, folder: Path) -> dict[str, str]:
         ("# odd ones\n\n00001.jpg\n00003", ["square/00001.jpg", "square/00003.jpg"]),
     ],
 )
-def test_the_list_keeps_pictures_out(drawn: Path, tmp_path: Path, line: str, out: list[str]) -> None:
-    (tmp_path / "list.txt").write_text(line, encoding="utf-8")
-    assert problems(found(drawn, tmp_path / "list.txt"), drawn) == dict.fromkeys(out, "excluded")
+def test_list_excludes_matching_images(drawn: Path, listed: Path, line: str, out: list[str]) -> None:
+    listed.write_text(line, encoding="utf-8")
+    assert problems(found(drawn, listed), drawn) == dict.fromkeys(out, "excluded")
 
 
-def test_several_lists_each_keep_pictures_out(drawn: Path, tmp_path: Path) -> None:
-    (tmp_path / "first.txt").write_text("circle/00000")
-    (tmp_path / "second.txt").write_text("# seen\ncircle/0000[02]")
-    dataset = found(drawn, tmp_path / "first.txt", tmp_path / "second.txt")
+def test_several_lists_are_named_by_relative_path_or_name(drawn: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = {"models/first.txt": "circle/00000", "second.txt": "# seen\ncircle/0000[02]"}
+    Path("models").mkdir()
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    dataset = found(drawn, Path("models/first.txt"), tmp_path / "second.txt")
+    assert dataset.lists == texts
     assert {p.path.stem: p.detail for p in dataset.problems} == {
-        "00000": "named in first.txt",
+        "00000": "named in models/first.txt",
         "00002": "named in second.txt",
     }
-    assert dataset.lists == {"first.txt": "circle/00000", "second.txt": "# seen\ncircle/0000[02]"}
 
 
-def test_a_list_given_by_a_relative_path_keeps_it(drawn: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("models").mkdir()
-    Path("models/first.txt").write_text("circle/00000")
-    assert found(drawn, Path("models/first.txt")).lists == {"models/first.txt": "circle/00000"}
-
-
-def test_two_lists_of_one_name_are_refused(drawn: Path, tmp_path: Path) -> None:
-    (tmp_path / "more").mkdir()
-    lists = [tmp_path / "list.txt", tmp_path / "more" / "list.txt"]
-    for path in lists:
-        path.write_text("circle/00000")
-    with pytest.raises(DataError, match=r"Two lists are called list\.txt: rename one"):
-        found(drawn, *lists)
-
-
-def test_a_picture_kept_out_does_not_come_in_under_another_name(two_classes: Path, tmp_path: Path) -> None:
+def test_excluded_image_stays_out_under_another_name(two_classes: Path, listed: Path) -> None:
     shutil.copy(two_classes / "Cat" / "good.jpg", two_classes / "Cat" / "a-copy.jpg")
-    (tmp_path / "list.txt").write_text("Cat/good")
-    dataset = found(two_classes, tmp_path / "list.txt")
+    listed.write_text("Cat/good")
+    dataset = found(two_classes, listed)
     assert problems(dataset, two_classes) == {"Cat/good.jpg": "excluded", "Cat/a-copy.jpg": "excluded"}
 
 
-def test_the_list_may_name_paths_from_the_outer_folder(two_classes: Path, tmp_path: Path) -> None:
+def test_path_from_the_outer_folder_matches(two_classes: Path, tmp_path: Path, listed: Path) -> None:
     outer = tmp_path / "outer"
     outer.mkdir()
     two_classes.rename(outer / "PetImages")
-    (tmp_path / "list.txt").write_text("PetImages/Cat/*")
-    assert problems(found(outer, tmp_path / "list.txt"), outer) == {"PetImages/Cat/good.jpg": "excluded"}
+    listed.write_text("PetImages/Cat/*")
+    assert problems(found(outer, listed), outer) == {"PetImages/Cat/good.jpg": "excluded"}
 
 
-@pytest.mark.parametrize(("content", "message"), [("nothing-like-it", "No file matches"), (None, "cannot be read")])
-def test_says_what_is_wrong_with_the_list(drawn: Path, tmp_path: Path, content: str | None, message: str) -> None:
-    if content:
-        (tmp_path / "list.txt").write_text(content)
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        (["nothing.txt"], "No file matches"),
+        (["missing.txt"], "cannot be read"),
+        (["list.txt", "more/list.txt"], r"Two lists are called list\.txt"),
+    ],
+)
+def test_wrong_list_is_an_error(drawn: Path, tmp_path: Path, lists: list[str], message: str) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "nothing.txt").write_text("nothing-like-it")
+    for name in ("list.txt", "more/list.txt"):
+        (tmp_path / name).write_text("circle/00000")
     with pytest.raises(DataError, match=message):
-        scan(drawn, [tmp_path / "list.txt"], progress=False)
+        found(drawn, *(tmp_path / name for name in lists))
