@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bundle import jpeg_limits
+from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, exceeds_limits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM", re.DOTALL)
@@ -56,8 +56,8 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         UnsupportedImageError: The bytes are not an image of an accepted format.
         BrokenImageError: The image is damaged, truncated, or larger than ``max_pixels``.
     """
-    if jpeg_limits.exceeds_limits(data):
-        raise BrokenImageError(f"The JPEG has over {jpeg_limits.MAX_SCANS} scans or too many segments. Save it anew.")
+    if exceeds_limits(data):
+        raise BrokenImageError(f"The JPEG has over {MAX_SCANS} scans or {MAX_SEGMENTS} segments. Save it anew.")
     # Opening some GIF and WebP files allocates their pixels: only Pillow's own limit acts before that.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -65,7 +65,7 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
     except UnidentifiedImageError as error:
         if SIGNATURES.match(data):
             raise _broken(error) from None
-        raise UnsupportedImageError(f"This is not an accepted image format. Send {', '.join(FORMATS)}.") from None
+        raise UnsupportedImageError(f"This image format is not accepted. Send one of: {', '.join(FORMATS)}.") from None
     except Image.DecompressionBombError:
         raise _too_large(f"more than {2 * max_pixels:,}", max_pixels) from None
     except Exception as error:

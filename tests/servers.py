@@ -47,14 +47,16 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
+def wait_for(
+    url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180, verify: bool | str = True
+) -> None:
     """Wait until ``url`` answers 200; fail with the log of the server if it ends or never does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"ended with {process.returncode} before {url} answered:\n{log.read_text()}")
         with contextlib.suppress(requests.RequestException):
-            if requests.get(url, timeout=5).status_code == 200:
+            if requests.get(url, timeout=5, verify=verify).status_code == 200:
                 return
         time.sleep(0.1)
     raise AssertionError(f"{url} did not answer in {seconds} s:\n{log.read_text()}")

@@ -126,8 +126,11 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Close each connection with its answer while the service is draining, so that clients connect elsewhere."""
-    if _settings.draining:
+    """Close a connection with its answer while the service drains, so that the client connects elsewhere.
+
+    Also after a chunked body: where its end is unknown, because it was refused, the rest would be the next request.
+    """
+    if _settings.draining or any(name == "TRANSFER-ENCODING" for name, _ in request.headers):
         request.force_close()
 
 

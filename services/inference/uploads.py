@@ -1,7 +1,6 @@
 """Read the images of a request."""
 
 import contextlib
-import errno
 import io
 from collections.abc import Callable, Container
 from typing import IO, cast
@@ -106,18 +105,14 @@ def discard_rest(response: Response) -> Response:
 
     Most clients send everything before they read, and lose an answer when the connection closes earlier.
     """
-    stream, chunked = request.environ["wsgi.input"], "Transfer-Encoding" in request.headers
+    stream = request.environ["wsgi.input"]
 
     def discard() -> None:
         left = DISCARD_BYTES
         with contextlib.suppress(Exception), gevent.Timeout(DISCARD_SECONDS, False):
             while left > 0 and (data := stream.read(CHUNK)):
                 left -= len(data)
-        if chunked:
-            # gunicorn no longer knows where the body ends, and would take its rest for the next request. It closes the
-            # connection after this error.
-            raise ConnectionResetError(errno.ECONNRESET, "a refused body")
 
-    if response.status_code >= 400 or (chunked and request.method != "POST"):
+    if response.status_code >= 400:
         response.call_on_close(discard)
     return response

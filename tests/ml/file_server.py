@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class ServingModel:
+class Served:
     """What is served, and how; a test changes it while the server runs."""
 
     content: bytes
@@ -33,9 +33,9 @@ class ServingModel:
 
 
 @contextlib.contextmanager
-def serving(content: bytes) -> Iterator[ServingModel]:
+def serving(content: bytes) -> Iterator[Served]:
     """Serve until the block ends."""
-    served = ServingModel(content)
+    served = Served(content)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -15,7 +15,7 @@ from ml.data.download import download
 from ml.data.fetch import CHUNK
 from ml.data.scan import scan
 from tests import servers
-from tests.ml.file_server import ServingModel, serving
+from tests.ml.file_server import Served, serving
 
 
 def zipped(seed: int, size: int = 400_000) -> bytes:
@@ -31,7 +31,7 @@ HALF = len(ARCHIVE) // 2
 
 
 @pytest.fixture
-def served() -> Iterator[ServingModel]:
+def served() -> Iterator[Served]:
     with serving(ARCHIVE) as server:
         yield server
 
@@ -41,7 +41,7 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "data" / "Pets 2"
 
 
-def get(served: ServingModel, to: Path) -> None:
+def get(served: Served, to: Path) -> None:
     result = download(served.address, to, progress=False)
     with zipfile.ZipFile(io.BytesIO(served.content)) as archive:
         for name in archive.namelist():
@@ -51,7 +51,7 @@ def get(served: ServingModel, to: Path) -> None:
     assert list(to.parent.iterdir()) == [to]
 
 
-def cut(served: ServingModel, to: Path) -> None:
+def cut(served: Served, to: Path) -> None:
     """Lose the network half-way."""
     served.cuts = [HALF, 0]
     with pytest.raises(DataError, match=r"cannot be reached .*to resume"):
@@ -61,7 +61,7 @@ def cut(served: ServingModel, to: Path) -> None:
     served.sent = 0
 
 
-def test_description_names_hash_and_source_without_secrets(served: ServingModel, to: Path) -> None:
+def test_description_names_hash_and_source_without_secrets(served: Served, to: Path) -> None:
     secret = served.address.replace("http://", "http://user:password@")
     download(secret, to, hashlib.sha256(ARCHIVE).hexdigest().upper(), progress=False)
     assert json.loads((to / "dataset.json").read_text()) == {
@@ -72,7 +72,7 @@ def test_description_names_hash_and_source_without_secrets(served: ServingModel,
     }
 
 
-def test_cut_connection_is_resumed_in_the_same_call(served: ServingModel, to: Path) -> None:
+def test_cut_connection_is_resumed_in_the_same_call(served: Served, to: Path) -> None:
     served.cuts = [HALF, 100_000]
     get(served, to)
     assert len(served.asked) == 3
@@ -80,7 +80,7 @@ def test_cut_connection_is_resumed_in_the_same_call(served: ServingModel, to: Pa
 
 
 @pytest.mark.parametrize("etag", [True, False])
-def test_next_call_resumes(served: ServingModel, to: Path, etag: bool) -> None:
+def test_next_call_resumes(served: Served, to: Path, etag: bool) -> None:
     served.etag, served.date = etag, "Mon, 01 Jan 2024 00:00:00 GMT"
     cut(served, to)
     get(served, to)
@@ -89,7 +89,7 @@ def test_next_call_resumes(served: ServingModel, to: Path, etag: bool) -> None:
 
 
 @pytest.mark.parametrize("lacks", ["ranges", "etag"])
-def test_server_without_ranges_or_versions_sends_all_again(served: ServingModel, to: Path, lacks: str) -> None:
+def test_server_without_ranges_or_versions_sends_all_again(served: Served, to: Path, lacks: str) -> None:
     setattr(served, lacks, False)
     cut(served, to)
     get(served, to)
@@ -98,20 +98,20 @@ def test_server_without_ranges_or_versions_sends_all_again(served: ServingModel,
 
 @pytest.mark.parametrize("minds_if_range", [True, False])
 @pytest.mark.parametrize("content", [OTHER, SHORT], ids=["other", "shorter than the part"])
-def test_changed_file_is_restarted(served: ServingModel, to: Path, content: bytes, minds_if_range: bool) -> None:
+def test_changed_file_is_restarted(served: Served, to: Path, content: bytes, minds_if_range: bool) -> None:
     cut(served, to)
     served.content, served.minds_if_range = content, minds_if_range
     get(served, to)
 
 
-def test_part_of_another_address_is_discarded(served: ServingModel, to: Path) -> None:
+def test_part_of_another_address_is_discarded(served: Served, to: Path) -> None:
     cut(served, to)
     with serving(OTHER) as other:
         get(other, to)
         assert other.asked == [None]
 
 
-def test_server_error_keeps_the_part(served: ServingModel, to: Path) -> None:
+def test_server_error_keeps_the_part(served: Served, to: Path) -> None:
     cut(served, to)
     record = to.with_name(to.name + ".zip.part.json")
     missing = served.address.replace("archive", "missing")
@@ -121,12 +121,12 @@ def test_server_error_keeps_the_part(served: ServingModel, to: Path) -> None:
     assert to.with_name(to.name + ".zip.part").stat().st_size >= HALF - CHUNK
 
 
-def test_server_may_omit_the_length(served: ServingModel, to: Path) -> None:
+def test_server_may_omit_the_length(served: Served, to: Path) -> None:
     served.says_length = False
     get(served, to)
 
 
-def test_archive_over_the_limit_is_not_fetched_twice(served: ServingModel, to: Path) -> None:
+def test_archive_over_the_limit_is_not_fetched_twice(served: Served, to: Path) -> None:
     with pytest.raises(DataError, match="--max-bytes 1,000"):
         download(served.address, to, max_bytes=1000, progress=False)
     assert not to.exists()
@@ -134,7 +134,7 @@ def test_archive_over_the_limit_is_not_fetched_twice(served: ServingModel, to: P
     assert served.sent == len(ARCHIVE)
 
 
-def test_finished_download_is_not_repeated(served: ServingModel, to: Path) -> None:
+def test_finished_download_is_not_repeated(served: Served, to: Path) -> None:
     get(served, to)
     assert download(served.address, to, progress=False).was_there
     assert len(served.asked) == 1
@@ -142,13 +142,13 @@ def test_finished_download_is_not_repeated(served: ServingModel, to: Path) -> No
         download(served.address, to, "0" * 64, progress=False)
 
 
-def test_archive_with_a_wrong_hash_is_deleted(served: ServingModel, to: Path) -> None:
+def test_archive_with_a_wrong_hash_is_deleted(served: Served, to: Path) -> None:
     with pytest.raises(DataError, match=f"has the SHA-256 {hashlib.sha256(ARCHIVE).hexdigest()}, not 000"):
         download(served.address, to, "0" * 64, progress=False)
     assert list(to.parent.iterdir()) == []
 
 
-def test_page_instead_of_an_archive_is_deleted(served: ServingModel, to: Path) -> None:
+def test_page_instead_of_an_archive_is_deleted(served: Served, to: Path) -> None:
     served.content = b"<html>Please log in</html>"
     with pytest.raises(DataError, match="not a whole zip file"):
         download(served.address, to, progress=False)
@@ -169,7 +169,7 @@ def test_page_instead_of_an_archive_is_deleted(served: ServingModel, to: Path) -
         ("file://elsewhere/photos.zip", "names the machine elsewhere"),
     ],
 )
-def test_wrong_address_is_one_sentence(served: ServingModel, to: Path, url: str, message: str) -> None:
+def test_wrong_address_is_one_sentence(served: Served, to: Path, url: str, message: str) -> None:
     address = url.replace("{served}", served.address.rpartition("/")[0]).replace("{closed}", str(servers.free_port()))
     with pytest.raises(DataError, match=message) as caught:
         download(address, to, progress=False)

@@ -70,7 +70,7 @@ def test_queued_requests_share_batches_in_order(model, predict):
 
 def test_images_of_one_request_stay_together(model, predict):
     many = [b"%d" % number for number in range(101, 101 + 2 * MAX_BATCH)]
-    greenlets = predict([b"1"], [b"2", b"3"], [b"4", b"5"], many, [b"6"])
+    greenlets = predict([b"1"], [b"2", b"3"], [b"4", b"5"], list(many), [b"6"])
     assert list(map(numbers, greenlets)) == [[0], [1], [2, 3], [4, 5], list(map(int, many)), [6]]
     assert model.runs == [[0], [1, 2, 3], [4, 5], list(map(int, many)), [6]]
 
