@@ -2,13 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Container
-from typing import IO, cast
+from collections.abc import Callable
+from typing import IO
 
 import gevent
 from flask import Response, request
+from multipart import MultipartParser, MultipartPart, ParserError, ParserLimitReached
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
 
 from services.inference.problems import BROKEN_UPLOAD, NO_IMAGE, NOT_AN_IMAGE, TOO_LARGE, UPLOAD_TIMEOUT, Problem
 from services.inference.settings import Settings
@@ -17,6 +17,7 @@ FIELD = "file"
 MULTIPART = "multipart/form-data"
 HOW_TO = f"Send it as the multipart field '{FIELD}', or as the request body with Content-Type: image/…."
 CHUNK = 65536
+MAX_PARTS = 1000
 DISCARD_SECONDS = 2.0
 DISCARD_BYTES = 64 * 2**20
 
@@ -49,41 +50,45 @@ def read_images(settings: Settings, take: Callable[[int], None]) -> list[bytes]:
         RequestEntityTooLarge: The body exceeds the limit of bytes.
     """
     body = _Body(request.stream, take)
-    # Files stay in memory: a read-only container has no place for temporary ones.
-    parser = FormDataParser(
-        lambda *_, **__: io.BytesIO(),
-        max_form_memory_size=settings.max_upload_bytes,
-        max_form_parts=request.max_form_parts,
-    )
     timeout = Problem(UPLOAD_TIMEOUT, f"An upload may take {settings.upload_timeout} s. Send a smaller image.")
     incomplete = Problem(BROKEN_UPLOAD, "Less arrived than was announced. Send the request again.")
+    parts: list[MultipartPart] = []
     with gevent.Timeout(settings.upload_timeout, timeout):
         try:
-            # The parser reads nothing of a body of another type; urlencoded forms cannot hold files.
-            mimetype = request.mimetype if request.mimetype == MULTIPART else ""
-            _, form, files = parser.parse(cast(IO[bytes], body), mimetype, None, request.mimetype_params)
+            if request.mimetype == MULTIPART:
+                with contextlib.suppress(ParserError):  # an invalid form holds no file
+                    parts = list(_parser(body, settings.max_upload_bytes))
             rest = b"".join(iter(body.read, b""))
+        except ParserLimitReached:
+            raise RequestEntityTooLarge from None
         except (Problem, RequestEntityTooLarge):
             raise
         except Exception as error:  # gunicorn has a class of its own for each fault of a chunked body
             raise incomplete from error
     if body.received < (request.content_length or 0):
         raise incomplete
-    if request.mimetype != MULTIPART:
-        return [_raw_image(rest, request.mimetype)]
-    images = [cast(io.BytesIO, file.stream).getvalue() for file in files.getlist(FIELD)]
-    return _form_images(images, form, bool(files), settings.max_pictures)
+    return _form_images(parts, settings.max_pictures) if request.mimetype == MULTIPART else [_raw_image(rest)]
 
 
-def _raw_image(body: bytes, mimetype: str) -> bytes:
+def _parser(body: _Body, size: int) -> MultipartParser:
+    # Parts of any size stay in memory: a read-only container has no place for temporary files.
+    boundary = request.mimetype_params.get("boundary", "")
+    return MultipartParser(body, boundary, part_limit=MAX_PARTS, spool_limit=size, memory_limit=size)
+
+
+def _raw_image(body: bytes) -> bytes:
     if not body:
         raise Problem(NO_IMAGE, f"The request is empty. {HOW_TO}")
-    if not (mimetype.startswith("image/") or mimetype in ("application/octet-stream", "")):
-        raise Problem(NOT_AN_IMAGE, f"A body of Content-Type {mimetype} is not read as an image. {HOW_TO}")
+    kind = request.mimetype
+    if not (kind.startswith("image/") or kind in ("application/octet-stream", "")):
+        raise Problem(NOT_AN_IMAGE, f"A body of Content-Type {kind} is not read as an image. {HOW_TO}")
     return body
 
 
-def _form_images(images: list[bytes], form: Container[str], has_files: bool, most: int) -> list[bytes]:
+def _form_images(parts: list[MultipartPart], most: int) -> list[bytes]:
+    # RFC 7578 does not require a file name.
+    files = [part for part in parts if part.filename is not None or not part.raw.isascii()]
+    images = [part.raw for part in files if part.name == FIELD]
     if len(images) > most:
         raise Problem(TOO_LARGE, f"The form holds {len(images)} images; at most {most} fit in one request.")
     if b"" in images:
@@ -91,9 +96,9 @@ def _form_images(images: list[bytes], form: Container[str], has_files: bool, mos
         raise Problem(NO_IMAGE, "The file is empty. Choose an image and send it again.", index=index)
     if images:
         return images
-    if FIELD in form:
+    if any(part.name == FIELD for part in parts):
         detail = f"The field '{FIELD}' holds text, not a file. With curl, write -F {FIELD}=@photo.jpg (with the @)."
-    elif has_files:
+    elif files:
         detail = f"The file is in a field of another name. Send it in the field '{FIELD}'."
     else:
         detail = f"The form holds no file. {HOW_TO}"

@@ -56,7 +56,7 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
     batcher = Batcher(
         lambda images: _decode(images, model.require().manifest, settings.max_pixels),
         lambda pixels: model.require().answer(pixels),
-        threads=cpu_limit(),
+        threads=max(1, cpu_limit() // settings.workers),
     )
     responses = dict(RESPONSES)
     if keys:

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
+from urllib3 import encode_multipart_formdata
 from werkzeug.test import TestResponse
 
 from services.inference.app import create_app
@@ -19,8 +20,10 @@ class Client(FlaskClient):
 
     def predict(self, *images: bytes, **options: Any) -> TestResponse:
         """Send images as a form."""
-        files = [(io.BytesIO(image), f"private-{number}.jpg") for number, image in enumerate(images)]
-        return self.post("/predict", data={"file": files}, **options)
+        files = [("file", (f"private-{number}.jpg", image, "image/jpeg")) for number, image in enumerate(images)]
+        # werkzeug's own encoding of an empty file is no valid form.
+        body, content_type = encode_multipart_formdata(files)
+        return self.send(body, content_type, **options)
 
     def send(self, body: Any, content_type: str = "image/jpeg", **options: Any) -> TestResponse:
         """Send a body as it is."""
