@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from tests import drawn_images as pictures
+from tests import drawn_images
 from tests.fuzz import formats
 from tests.fuzz.formats import chunk, jpeg, png, segment
 
@@ -42,17 +42,17 @@ def _exif(*entries: bytes, count: int | None = None, after: int = 0) -> bytes:
 
 
 def _cut(kind: str, percent: int) -> bytes:
-    data = pictures.noise(kind)
+    data = drawn_images.noise(kind)
     return data[: len(data) * percent // 100]
 
 
 def _patched(kind: str, at: int, value: bytes) -> bytes:
-    data = pictures.plain(kind=kind)
+    data = drawn_images.plain(kind=kind)
     return data[:at] + value + data[at + len(value) :]
 
 
 def _mode(mode: str, kind: str) -> bytes:
-    return formats.encode(pictures.corners().convert(mode), kind)
+    return formats.encode(drawn_images.corners().convert(mode), kind)
 
 
 def _run_length(width: int, height: int, rows: int) -> bytes:
@@ -73,10 +73,10 @@ _exifs = {
 }
 
 HARMLESS: Corpus = {
-    "1 x 10,000": lambda: pictures.plain(kind="PNG", size=(1, 10_000)),
-    "10,000 x 1": lambda: pictures.plain(kind="PNG", size=(10_000, 1)),
-    "1 x 10,000 JPEG": lambda: pictures.plain(kind="JPEG", size=(1, 10_000)),
-    "10,000 x 1 WebP": lambda: pictures.plain(kind="WEBP", size=(10_000, 1)),
+    "1 x 10,000": lambda: drawn_images.plain(kind="PNG", size=(1, 10_000)),
+    "10,000 x 1": lambda: drawn_images.plain(kind="PNG", size=(10_000, 1)),
+    "1 x 10,000 JPEG": lambda: drawn_images.plain(kind="JPEG", size=(1, 10_000)),
+    "10,000 x 1 WebP": lambda: drawn_images.plain(kind="WEBP", size=(10_000, 1)),
     "CMYK JPEG": lambda: _mode("CMYK", "JPEG"),
     "YCCK JPEG": lambda: jpeg(segment(0xEE, b"Adobe\0\x64\0\0\0\0\x02"), mode="CMYK"),
     "grey JPEG": lambda: _mode("L", "JPEG"),
@@ -84,29 +84,29 @@ HARMLESS: Corpus = {
     "palette PNG": lambda: _mode("P", "PNG"),
     "1-bit PNG": lambda: _mode("1", "PNG"),
     "LA PNG": lambda: _mode("LA", "PNG"),
-    "16-bit grey PNG": pictures.grey_16_bit,
+    "16-bit grey PNG": drawn_images.grey_16_bit,
     "16-bit RGB PNG": lambda: png(40, 30, depth=16),
     "16-bit RGBA PNG": lambda: png(40, 30, depth=16, colour=6),
     "interlaced PNG": lambda: png(40, 30, interlace=1),
     "PNG with a transparent colour": lambda: png(40, 30, chunk(b"tRNS", bytes(6))),
     "PNG of a palette with one entry": lambda: png(40, 30, chunk(b"PLTE", b"\1\2\3"), colour=3),
     "animated PNG": lambda: formats.encode(
-        pictures.corners(), "PNG", save_all=True, append_images=[pictures.corners()] * 3
+        drawn_images.corners(), "PNG", save_all=True, append_images=[drawn_images.corners()] * 3
     ),
     "animated WebP": lambda: formats.animated_webp(64, 48, 50),
     "GIF of 1,000 frames": lambda: formats.encode(
-        pictures.corners("P"), "GIF", save_all=True, append_images=[pictures.corners("P").rotate(1)] * 1000
+        drawn_images.corners("P"), "GIF", save_all=True, append_images=[drawn_images.corners("P").rotate(1)] * 1000
     ),
     "BMP from below": lambda: formats.bmp(8, -8, 24, pixels=bytes(8 * 24)),
     "BMP of 4 billion colours": lambda: _patched("BMP", 46, b"\xff" * 4),
     "BMP with its pixels before its header": lambda: _patched("BMP", 10, bytes(4)),
     "BMP that runs backwards": lambda: formats.bmp(9, 9, 8, 1, b"\0\2\xff\xff" * MANY, 256),
     "GIF on a screen that is zero wide": lambda: _patched("GIF", 6, bytes(2)),
-    "zip behind a JPEG": lambda: pictures.plain() + _zip(),
-    "HTML behind a PNG": lambda: pictures.plain(kind="PNG") + b"<html><script>alert(1)</script>",
+    "zip behind a JPEG": lambda: drawn_images.plain() + _zip(),
+    "HTML behind a PNG": lambda: drawn_images.plain(kind="PNG") + b"<html><script>alert(1)</script>",
     "HTML in a JPEG's comment": lambda: jpeg(segment(0xFE, b"<html><script>alert(1)</script>")),
-    "PDF behind a GIF": lambda: pictures.plain(kind="GIF") + b"%PDF-1.7\n1 0 obj\n",
-    "a picture behind a picture": lambda: pictures.plain() + pictures.plain(kind="PNG"),
+    "PDF behind a GIF": lambda: drawn_images.plain(kind="GIF") + b"%PDF-1.7\n1 0 obj\n",
+    "a picture behind a picture": lambda: drawn_images.plain() + drawn_images.plain(kind="PNG"),
     "ICC garbage in a JPEG": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\1\1" + b"\xfe" * 5000)),
     "ICC part 9 of 3": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\x09\x03" + b"\xfe" * 50)),
     "XMP garbage": lambda: jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta" + b"\xff" * 5000)),
@@ -125,16 +125,16 @@ HARMLESS: Corpus = {
 }
 """Strange, but a picture."""
 
-NOT_PICTURES: Corpus = {
-    **pictures.NOT_PICTURES,
+NOT_IMAGES: Corpus = {
+    **drawn_images.NOT_PICTURES,
     "SVG with entities": lambda: (
         b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         b'<svg xmlns="http://www.w3.org/2000/svg"><text>&a;</text></svg>'
     ),
-    "PDF before a JPEG": lambda: b"%PDF-1.7\n" + pictures.plain(),
+    "PDF before a JPEG": lambda: b"%PDF-1.7\n" + drawn_images.plain(),
     "zip": _zip,
-    "zip before a PNG": lambda: _zip() + pictures.plain(kind="PNG"),
-    "HTML before a GIF": lambda: b"<html>" + pictures.plain(kind="GIF"),
+    "zip before a PNG": lambda: _zip() + drawn_images.plain(kind="PNG"),
+    "HTML before a GIF": lambda: b"<html>" + drawn_images.plain(kind="GIF"),
     "script": lambda: b"#!/bin/sh\nreboot\n",
     "XBM that is text": lambda: b"#define a_width 50000\n#define a_height 50000\nstatic char a_bits[] = {\n",
     "PPM of 50,000 x 50,000": lambda: b"P6 50000 50000 255\n",
@@ -181,7 +181,7 @@ LARGEST: Corpus = {
 """What costs the most of what is accepted, at the default limits; the last is broken, and found so late."""
 
 BROKEN: Corpus = {
-    **pictures.BROKEN,
+    **drawn_images.BROKEN,
     "PNG zero wide": lambda: png(0, 100, data=b""),
     "PNG zero high": lambda: png(100, 0, data=b""),
     "BMP zero wide": lambda: formats.bmp(0, 100),
@@ -193,7 +193,7 @@ BROKEN: Corpus = {
     "JPEG without tables": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0") + b"\xff\xd9",
     "JPEG with a segment that ends too late": lambda: jpeg(segment(0xE5, b"cat", 60_000)),
     "JPEG with 255 components": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\xff" + bytes(765)),
-    "JPEG with a 12-bit frame": lambda: pictures.plain().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
+    "JPEG with a 12-bit frame": lambda: drawn_images.plain().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
     "BMP of -2^31 rows": lambda: formats.bmp(1, -(2**31)),
     "WebP that is longer than it is": lambda: formats.riff(
         formats.webp_chunk(Image.new("RGB", (9, 9))), length=2**32 - 2
@@ -211,7 +211,7 @@ TRUNCATED: Corpus = {
 """Every kind, cut at every twentieth of its length."""
 
 GARBAGE: Corpus = {
-    f"{kind} with {seed} bytes changed": lambda kind=kind, seed=seed: _garbled(pictures.noise(kind), seed)
+    f"{kind} with {seed} bytes changed": lambda kind=kind, seed=seed: _garbled(drawn_images.noise(kind), seed)
     for kind in KINDS
     for seed in range(1, 30, 4)
 }

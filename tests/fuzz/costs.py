@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz.costs``: the time and memory that the most expensive accepted pictures take to decode."""
+"""Measure the most expensive accepted images: ``python -m tests.fuzz.costs``."""
 
 import os
 import subprocess
@@ -11,35 +11,29 @@ from bundle.preprocess import ImageError, decode
 from tests.fuzz import corpus
 from tests.fuzz.conftest import peak
 
-SIZE = 224
-MEGA = 10**6
 
-
-def measure(file: Path) -> str:
-    """Decode a picture in this process, which does nothing else, and describe it as a row."""
+def measure(name: str, file: Path) -> str:
+    """Decode an image in this process, which does nothing else, and describe it as a row."""
     data = file.read_bytes()
     before, started, outcome = peak(os.getpid()), time.process_time(), "decoded"
     try:
-        decode(data, SIZE, "stretch")
+        decode(data, 224, "stretch")
     except ImageError:
         outcome = "refused"
     seconds, memory = time.process_time() - started, peak(os.getpid()) - before
-    return f"{len(data) / MEGA:.3f} MB | {outcome} | {seconds:.1f} s | {memory / MEGA:.0f} MB |"
+    return f"| {name} | {len(data) / 1e6:.3f} MB | {outcome} | {seconds:.1f} s | {memory / 1e6:.0f} MB |"
 
 
 def main() -> None:
-    """Run as a command; by itself once for each picture, because a process's peak never falls."""
+    """Run as a command; each image in a process of its own, because a process's peak never falls."""
     if len(sys.argv) > 1:
-        print(measure(Path(sys.argv[1])))  # noqa: T201
+        print(measure(sys.argv[1], Path(sys.argv[2])))  # noqa: T201
         return
-    print("| picture | size | | processor | memory |\n| --- | --- | --- | --- | --- |")  # noqa: T201
-    with tempfile.TemporaryDirectory() as folder:
-        for name, make in corpus.LARGEST.items():
-            file = Path(folder) / "picture"
-            file.write_bytes(make())
-            command = [sys.executable, "-m", "tests.fuzz.costs", file]
-            row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-            print(f"| {name} | {row}")  # noqa: T201
+    print("| image | size | | processor | memory |\n| --- | --- | --- | --- | --- |", flush=True)  # noqa: T201
+    for name, make in corpus.LARGEST.items():
+        with tempfile.NamedTemporaryFile() as file:
+            Path(file.name).write_bytes(make())
+            subprocess.run([sys.executable, "-m", "tests.fuzz.costs", name, file.name], check=True)
 
 
 if __name__ == "__main__":

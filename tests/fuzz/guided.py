@@ -1,8 +1,7 @@
-"""``python -m tests.fuzz.guided decode``: inputs that reach new code are kept and changed again (atheris, libFuzzer).
+"""Search for inputs that reach new code, with atheris (libFuzzer): ``python -m tests.fuzz.guided decode|upload``.
 
-Three targets: ``decode`` a picture, ``upload`` one through the app, and ``wire``, the server's own parser of requests.
-What libFuzzer takes, such as ``-runs=100000``, ``-max_total_time=600`` or a folder for what it finds, goes behind the
-target's name. It ends with an error, and the input in a file, where an exception escapes or an input takes too long.
+Options of libFuzzer, such as ``-runs=100000``, ``-max_total_time=600`` or a folder for its findings, follow the target's
+name. An escaped exception or a slow input ends the run with an error, and the input in a file.
 """
 
 import importlib
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import atheris  # and of this project nothing at the top: what is imported before it is watched shows no new code
+import atheris  # imports of this project follow in the targets, where atheris instruments them
 
 SIZE = 32
 MAX_PIXELS = 1_000_000
@@ -24,17 +23,17 @@ Target = Callable[[bytes], None]
 
 
 def decode(folder: Path) -> Target:
-    """Any bytes are a picture or refused."""
+    """Decode any bytes, or refuse them."""
     with atheris.instrument_imports(include=["PIL", "bundle.preprocess", "bundle.jpeg_limits"]):
-        # Pillow would import those when they are first needed, and nobody would watch them.
+        # Pillow imports these when it first needs them, which would be too late.
         for kind in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
             importlib.import_module(f"PIL.{kind}ImagePlugin")
-        from bundle import preprocess as image
+        from bundle import preprocess
 
     def target(data: bytes) -> None:
         try:
-            pixels = image.decode(data, SIZE, "stretch", MAX_PIXELS)
-        except image.ImageError:
+            pixels = preprocess.decode(data, SIZE, "stretch", MAX_PIXELS)
+        except preprocess.ImageError:
             return
         assert pixels.shape == (SIZE, SIZE, 3)
 
@@ -42,7 +41,7 @@ def decode(folder: Path) -> Target:
 
 
 def upload(folder: Path) -> Target:
-    """Any body gets an answer that is none of the service's own errors."""
+    """Answer any body without an internal error."""
     with atheris.instrument_imports(include=["werkzeug.formparser", "werkzeug.sansio", "services.inference"]):
         from services.inference import app
         from tests import bundles
@@ -59,41 +58,17 @@ def upload(folder: Path) -> Target:
     return target
 
 
-def wire(folder: Path) -> Target:
-    """Any bytes are a request, or refused in a way that the worker has an answer for."""
-    with atheris.instrument_imports(include=["gunicorn.http"]):
-        from gunicorn.config import Config
-        from gunicorn.http.errors import ParseException
-        from gunicorn.http.parser import RequestParser
-
-    config = Config()
-    config.set("limit_request_line", 4094)
-
-    def target(data: bytes) -> None:
-        try:
-            for request in RequestParser(config, iter([data]), ("127.0.0.1", 1)):
-                request.body.read()
-        except (ParseException, StopIteration):
-            return
-        except Exception as error:
-            # Of the body: the app reads it, and answers whatever it runs into with 400.
-            if type(error).__module__ != "gunicorn.http.errors":
-                raise
-
-    return target
-
-
-TARGETS: dict[str, Callable[[Path], Target]] = {"decode": decode, "upload": upload, "wire": wire}
+TARGETS: dict[str, Callable[[Path], Target]] = {"decode": decode, "upload": upload}
 
 
 def seeds(name: str, folder: Path) -> None:
-    """Write what to begin with: the hostile corpora."""
+    """Write the hostile corpora as first inputs."""
     from tests.fuzz import mutations, wire
 
-    made = mutations.requests() if name == "wire" else mutations.pictures()
+    made = list(mutations.images())
     if name == "upload":
-        made = made + [request.partition(b"\r\n\r\n")[2] for request in mutations.requests()]
-        made += [wire.part(wire.FILE, picture) + FORM_MARK + b"--\r\n" for picture in made[:40]]
+        made += [request.partition(b"\r\n\r\n")[2] for request in mutations.requests()]
+        made += [wire.part(wire.FILE, image) + FORM_MARK + b"--\r\n" for image in made[:40]]
     for number, data in enumerate(made):
         (folder / f"seed-{number}").write_bytes(data)
 
@@ -102,7 +77,7 @@ def main() -> None:
     """Run as a command."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in TARGETS:
-        raise SystemExit(f"Say which target: python -m tests.fuzz.guided {'|'.join(TARGETS)} [-runs=100000 …]")
+        raise SystemExit(f"Name a target: python -m tests.fuzz.guided {'|'.join(TARGETS)} [-runs=100000 …]")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for part in ("found", "seeds"):

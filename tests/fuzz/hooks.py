@@ -3,9 +3,9 @@
 import schemathesis
 from hypothesis import strategies
 
-from tests import drawn_images as pictures
+from tests import drawn_images
 
-PICTURES = strategies.sampled_from([make() for make in pictures.ACCEPTED.values()])
+PICTURES = strategies.sampled_from([make() for make in drawn_images.ACCEPTED.values()])
 
 schemathesis.openapi.format("binary", PICTURES)
 for media_type in ("image/*", "application/octet-stream"):

@@ -1,22 +1,12 @@
-"""Inputs by chance: the corpora, cut, spliced, flipped and lied about."""
+"""Random inputs: the corpora, cut, spliced and changed."""
 
 import functools
 from random import Random
 
 from tests.fuzz import corpus, wire
 
-LARGEST_SEED = 2**16  # bytes; larger ones are slow to send, and no other code reads them
-INTERESTING = (
-    b"\0",
-    b"\xff",
-    b"\x7f\xff\xff\xff",
-    b"\x80\0\0\0",
-    b"\xff\xff\xff\xff",
-    b"\r\n",
-    b"\r\n\r\n",
-    b"--",
-    b'"',
-)
+LARGEST_SEED = 2**16  # bytes; larger ones are slow to send, and reach no other code
+INTERESTING = (b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\xff" * 4, b"\r\n", b"\r\n\r\n", b"--", b'"')
 CONTENT_TYPES = (
     b"image/jpeg",
     b"image/png",
@@ -26,21 +16,24 @@ CONTENT_TYPES = (
     b"",
     b"a/b;=",
 )
+IMAGES = (corpus.HARMLESS, corpus.NOT_IMAGES, corpus.BOMBS, corpus.BROKEN, corpus.TRUNCATED, corpus.GARBAGE)
+REQUESTS = (wire.FILE_NAMES, wire.ODD, wire.REFUSED, wire.MALFORMED, wire.SMUGGLING)
 
 
 @functools.cache
-def pictures() -> list[bytes]:
-    """Small pictures, good and bad."""
-    sorts = (corpus.HARMLESS, corpus.NOT_PICTURES, corpus.BOMBS, corpus.BROKEN, corpus.TRUNCATED, corpus.GARBAGE)
-    made = (make() for sort in sorts for make in sort.values())
-    return [data for data in made if len(data) <= LARGEST_SEED]
+def images() -> list[bytes]:
+    """Make the small images, good and bad."""
+    return _small(IMAGES)
 
 
 @functools.cache
 def requests() -> list[bytes]:
-    """Small requests, good and bad."""
-    sorts = (wire.FILE_NAMES, wire.ODD, wire.REFUSED, wire.SMUGGLING)
-    made = (make() for sort in sorts for make in sort.values())
+    """Make the small requests, good and bad."""
+    return _small(REQUESTS)
+
+
+def _small(corpora: tuple[corpus.Corpus, ...]) -> list[bytes]:
+    made = (make() for makes in corpora for make in makes.values())
     return [data for data in made if len(data) <= LARGEST_SEED]
 
 
@@ -68,23 +61,23 @@ def mutated(random: Random, data: bytes, others: list[bytes]) -> bytes:
     return bytes(changed)
 
 
-def picture(random: Random) -> bytes:
-    """A picture with damage."""
-    return mutated(random, random.choice(pictures()), pictures())
+def image(random: Random) -> bytes:
+    """Make a damaged image."""
+    return mutated(random, random.choice(images()), images())
 
 
 def request(random: Random) -> bytes:
-    """A whole request: a damaged picture sent in any way, a damaged form, damaged chunks, or a damaged head."""
+    """Make a request: a damaged image sent in any way, a damaged form, damaged chunks, or a damaged head."""
     match random.randrange(10):
         case 0:
             return mutated(random, random.choice(requests()), requests())
         case 1:
-            chunks = wire.pieces(picture(random), random.choice((9, 500, LARGEST_SEED)))
+            chunks = wire.pieces(image(random), random.choice((9, 500, LARGEST_SEED)))
             return wire.chunked(mutated(random, chunks, [chunks]))
         case 2:
-            parts = wire.part(wire.FILE, picture(random)) * random.randint(1, 3) + b"--frontier--\r\n"
+            parts = wire.part(wire.FILE, image(random)) * random.randint(1, 3) + b"--frontier--\r\n"
             return wire.post(mutated(random, parts, requests()), kind=wire.FORM)
         case 3 | 4:
-            return wire.form(wire.part(wire.FILE, picture(random)))
+            return wire.form(wire.part(wire.FILE, image(random)))
         case _:
-            return wire.post(picture(random), kind=random.choice(CONTENT_TYPES))
+            return wire.post(image(random), kind=random.choice(CONTENT_TYPES))

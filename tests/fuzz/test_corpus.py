@@ -11,7 +11,7 @@ pytestmark = pytest.mark.faults
 
 EXPECTED = {
     "harmless": (corpus.HARMLESS, {200}),
-    "not a picture": (corpus.NOT_PICTURES, {415}),
+    "not a picture": (corpus.NOT_IMAGES, {415}),
     "bomb": (corpus.BOMBS, {422}),
     "broken": (corpus.BROKEN, {422}),
     "truncated": (corpus.TRUNCATED, {400, 415, 422}),

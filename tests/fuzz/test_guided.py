@@ -1,4 +1,4 @@
-"""The coverage-guided fuzzer for a moment: long runs are made by hand."""
+"""A short run of the coverage-guided fuzzer."""
 
 import re
 import subprocess
@@ -11,10 +11,10 @@ from tests import servers
 pytestmark = pytest.mark.faults
 
 RUNS = 5000
-LINES = ("INITED", "DONE")  # of libFuzzer, with the features of the code that were reached
+LINES = ("INITED", "DONE")  # of libFuzzer, each with the number of features reached
 
 
-@pytest.mark.parametrize("target", ["decode", "upload", "wire"])
+@pytest.mark.parametrize("target", ["decode", "upload"])
 def test_no_exception_escapes_and_new_code_is_found(target):
     command = [sys.executable, "-m", "tests.fuzz.guided", target, f"-runs={RUNS}", "-seed=6"]
     done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, errors="replace")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests import drawn_images as pictures
+from tests import drawn_images
 
-PICTURE = pictures.plain()
+PICTURE = drawn_images.plain()
 PATIENCE = 30  # seconds; far more than any answer takes, so that only one that never comes is none
 STATUS = re.compile(rb"HTTP/1\.\d (\d{3}) [^\r\n]*\r\n")  # gunicorn answers in the version it was asked in
 BOUNDARY = b"frontier"
