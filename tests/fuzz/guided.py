@@ -1,7 +1,7 @@
 """Search for inputs that reach new code, with atheris (libFuzzer): ``python -m tests.fuzz.guided decode|upload``.
 
-Options of libFuzzer, such as ``-runs=100000``, ``-max_total_time=600`` or a folder for its findings, follow the target's
-name. An escaped exception or a slow input ends the run with an error, and the input in a file.
+Options of libFuzzer, such as ``-runs=100000``, ``-max_total_time=600`` or a folder for its findings, follow the
+target's name. An escaped exception or a slow input ends the run with an error, and the input in a file.
 """
 
 import importlib

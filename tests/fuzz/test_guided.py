@@ -10,7 +10,7 @@ from tests import servers
 
 pytestmark = pytest.mark.faults
 
-RUNS = 5000
+RUNS = 3000
 LINES = ("INITED", "DONE")  # of libFuzzer, each with the number of features reached
 
 
