@@ -1,7 +1,4 @@
-"""Hostile pictures, made and not collected: bombs, lies, garbage and two files in one.
-
-Each is a function, since some are large. The four collections say what the service may answer.
-"""
+"""Hostile images: bombs, lies, garbage and two files in one. Each is a function, because some are large."""
 
 import functools
 import io
@@ -75,17 +72,11 @@ _exifs = {
 HARMLESS: Corpus = {
     "1 x 10,000": lambda: drawn_images.plain(kind="PNG", size=(1, 10_000)),
     "10,000 x 1": lambda: drawn_images.plain(kind="PNG", size=(10_000, 1)),
-    "1 x 10,000 JPEG": lambda: drawn_images.plain(kind="JPEG", size=(1, 10_000)),
-    "10,000 x 1 WebP": lambda: drawn_images.plain(kind="WEBP", size=(10_000, 1)),
     "CMYK JPEG": lambda: _mode("CMYK", "JPEG"),
     "YCCK JPEG": lambda: jpeg(segment(0xEE, b"Adobe\0\x64\0\0\0\0\x02"), mode="CMYK"),
     "grey JPEG": lambda: _mode("L", "JPEG"),
-    "progressive JPEG": lambda: jpeg(size=(300, 200), progressive=True),
     "palette PNG": lambda: _mode("P", "PNG"),
-    "1-bit PNG": lambda: _mode("1", "PNG"),
-    "LA PNG": lambda: _mode("LA", "PNG"),
     "16-bit grey PNG": drawn_images.grey_16_bit,
-    "16-bit RGB PNG": lambda: png(40, 30, depth=16),
     "16-bit RGBA PNG": lambda: png(40, 30, depth=16, colour=6),
     "interlaced PNG": lambda: png(40, 30, interlace=1),
     "PNG with a transparent colour": lambda: png(40, 30, chunk(b"tRNS", bytes(6))),
@@ -105,10 +96,8 @@ HARMLESS: Corpus = {
     "zip behind a JPEG": lambda: drawn_images.plain() + _zip(),
     "HTML behind a PNG": lambda: drawn_images.plain(kind="PNG") + b"<html><script>alert(1)</script>",
     "HTML in a JPEG's comment": lambda: jpeg(segment(0xFE, b"<html><script>alert(1)</script>")),
-    "PDF behind a GIF": lambda: drawn_images.plain(kind="GIF") + b"%PDF-1.7\n1 0 obj\n",
     "a picture behind a picture": lambda: drawn_images.plain() + drawn_images.plain(kind="PNG"),
     "ICC garbage in a JPEG": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\1\1" + b"\xfe" * 5000)),
-    "ICC part 9 of 3": lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\x09\x03" + b"\xfe" * 50)),
     "XMP garbage": lambda: jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta" + b"\xff" * 5000)),
     "XMP with entities": lambda: jpeg(
         segment(0xE1, b'http://ns.adobe.com/xap/1.0/\0<!DOCTYPE a[<!ENTITY b "bbb">]><a tiff:Orientation="99">&b;</a>')
@@ -118,12 +107,11 @@ HARMLESS: Corpus = {
     ),
     "Photoshop garbage": lambda: jpeg(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x03\xed\0\0\xff\xff\xff\xff")),
     "multi-picture garbage": lambda: jpeg(segment(0xE2, b"MPF\0" + TIFF + b"\xff" * 60)),
-    "no pixels per inch": lambda: jpeg(segment(0xE0, b"JFIF\0\1\2\1\0\0\0\0\0\0")),
     "data that goes on for 100 MB": lambda: png(10, 10, data=formats.deflated(10**8)),
     **{f"EXIF in a JPEG: {name}": lambda e=e: jpeg(segment(0xE1, b"Exif\0\0" + e)) for name, e in _exifs.items()},
     **{f"EXIF in a PNG: {name}": lambda e=e: png(9, 9, chunk(b"eXIf", e)) for name, e in _exifs.items()},
 }
-"""Strange, but a picture."""
+"""Strange, but an image: 200."""
 
 NOT_IMAGES: Corpus = {
     **drawn_images.NOT_PICTURES,
@@ -132,22 +120,16 @@ NOT_IMAGES: Corpus = {
         b'<svg xmlns="http://www.w3.org/2000/svg"><text>&a;</text></svg>'
     ),
     "PDF before a JPEG": lambda: b"%PDF-1.7\n" + drawn_images.plain(),
-    "zip": _zip,
     "zip before a PNG": lambda: _zip() + drawn_images.plain(kind="PNG"),
     "HTML before a GIF": lambda: b"<html>" + drawn_images.plain(kind="GIF"),
-    "script": lambda: b"#!/bin/sh\nreboot\n",
-    "XBM that is text": lambda: b"#define a_width 50000\n#define a_height 50000\nstatic char a_bits[] = {\n",
-    "PPM of 50,000 x 50,000": lambda: b"P6 50000 50000 255\n",
     "EPS with a program": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n",
     "RIFF that is a sound": lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
 }
-"""No picture of an accepted kind, whatever their names say."""
+"""Not an image of an accepted format: 415."""
 
 BOMBS: Corpus = {
     "PNG": lambda: png(HUGE, HUGE, data=formats.deflated(2**20)),
-    "PNG of one bit": lambda: png(HUGE, HUGE, depth=1, colour=0, data=formats.deflated(2**20)),
     "JPEG": lambda: formats.resized_jpeg(HUGE, HUGE),
-    "progressive JPEG": lambda: formats.resized_jpeg(HUGE, HUGE, progressive=True),
     "GIF": lambda: formats.gif(HUGE, HUGE),
     "GIF disposed of to its background": lambda: formats.gif(HUGE, HUGE, flags=0x08),
     "GIF disposed of to what was there before": lambda: formats.gif(HUGE, HUGE, flags=0x0D),
@@ -163,7 +145,7 @@ BOMBS: Corpus = {
     "international text of 100 MB": lambda: png(10, 10, chunk(b"iTXt", b"a\0\1\0\0\0" + formats.deflated(10**8))),
     "colour profile of 100 MB": lambda: png(10, 10, chunk(b"iCCP", b"a\0\0" + formats.deflated(10**8))),
 }
-"""Small files that would take gigabytes or hours: refused before any of it is spent."""
+"""Small files that would take gigabytes or hours: 422, before these are spent."""
 
 LARGEST: Corpus = {
     "WebP": lambda: formats.encode(Image.new("RGBA", (8000, 8000), (1, 2, 3, 4)), "WEBP", lossless=True, method=0),
@@ -178,14 +160,11 @@ LARGEST: Corpus = {
     "chunks of nothing": lambda: png(9, 9, chunk(b"abCd") * 1_500_000),
     "comments of nothing": lambda: formats.gif(9, 9)[:19] + b"\x21\xfe" + b"\1a" * 9_000_000 + b"\0;",
 }
-"""What costs the most of what is accepted, at the default limits; the last is broken, and found so late."""
+"""The most expensive accepted images at the default limits; the last one is refused late."""
 
 BROKEN: Corpus = {
     **drawn_images.BROKEN,
     "PNG zero wide": lambda: png(0, 100, data=b""),
-    "PNG zero high": lambda: png(100, 0, data=b""),
-    "BMP zero wide": lambda: formats.bmp(0, 100),
-    "PNG 2^31 wide": lambda: png(2**31, 1, data=b""),
     "PNG with a wrong checksum": lambda: png(9, 9, chunk(b"gAMA", bytes(4), crc=0)),
     "PNG with a chunk of 2 GB": lambda: formats.PNG_SIGNATURE + struct.pack(">I", 2**31 - 1) + b"IHDR" + bytes(99),
     "PNG of no colour type": lambda: _patched("PNG", 25, b"\x05"),
@@ -193,7 +172,6 @@ BROKEN: Corpus = {
     "JPEG without tables": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0") + b"\xff\xd9",
     "JPEG with a segment that ends too late": lambda: jpeg(segment(0xE5, b"cat", 60_000)),
     "JPEG with 255 components": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\xff" + bytes(765)),
-    "JPEG with a 12-bit frame": lambda: drawn_images.plain().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
     "BMP of -2^31 rows": lambda: formats.bmp(1, -(2**31)),
     "WebP that is longer than it is": lambda: formats.riff(
         formats.webp_chunk(Image.new("RGB", (9, 9))), length=2**32 - 2
@@ -203,12 +181,12 @@ BROKEN: Corpus = {
     "endless GIF": lambda: formats.gif(900, 900, MANY, b"\x02", b""),
     "GIF of one block without end": lambda: formats.gif(9, 9, 1, b"\x08" + b"\xffa" * MANY, b""),
 }
-"""Damaged or lying, or so at first: a whole picture or an error, and never half a picture."""
+"""Damaged or lying: 422, never half an image."""
 
 TRUNCATED: Corpus = {
     f"{kind} of {percent} %": functools.partial(_cut, kind, percent) for kind in KINDS for percent in range(0, 100, 5)
 }
-"""Every kind, cut at every twentieth of its length."""
+"""Every format, cut at every twentieth of its length."""
 
 GARBAGE: Corpus = {
     f"{kind} with {seed} bytes changed": lambda kind=kind, seed=seed: _garbled(drawn_images.noise(kind), seed)

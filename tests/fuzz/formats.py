@@ -1,4 +1,4 @@
-"""Picture files put together by hand, so that each field of them can lie."""
+"""Image files put together by hand, so that each field can lie."""
 
 import functools
 import io

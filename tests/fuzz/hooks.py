@@ -1,12 +1,12 @@
-"""Tells schemathesis what a schema cannot: that not every row of bytes is a picture."""
+"""Make schemathesis send images, because a schema cannot tell them from other bytes."""
 
 import schemathesis
 from hypothesis import strategies
 
 from tests import drawn_images
 
-PICTURES = strategies.sampled_from([make() for make in drawn_images.ACCEPTED.values()])
+IMAGES = strategies.sampled_from([make() for make in drawn_images.ACCEPTED.values()])
 
-schemathesis.openapi.format("binary", PICTURES)
+schemathesis.openapi.format("binary", IMAGES)
 for media_type in ("image/*", "application/octet-stream"):
-    schemathesis.openapi.media_type(media_type, PICTURES)
+    schemathesis.openapi.media_type(media_type, IMAGES)

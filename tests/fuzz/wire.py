@@ -1,4 +1,4 @@
-"""Hostile requests, byte for byte: what no HTTP client would send, and how to send it."""
+"""Hostile requests, byte for byte."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from tests import drawn_images
 
 PICTURE = drawn_images.plain()
-PATIENCE = 30  # seconds; far more than any answer takes, so that only one that never comes is none
+PATIENCE = 30  # seconds, far more than any answer takes
 STATUS = re.compile(rb"HTTP/1\.\d (\d{3}) [^\r\n]*\r\n")  # gunicorn answers in the version it was asked in
 BOUNDARY = b"frontier"
 FORM = b"multipart/form-data; boundary=" + BOUNDARY
@@ -27,17 +27,13 @@ class Answer:
 
     @property
     def problem(self) -> Any:
-        """The problem document in it."""
+        """Parse the problem document."""
         assert self.headers["content-type"] == "application/problem+json", self
         return json.loads(self.body)
 
 
 def exchange(port: int, request: bytes) -> list[Answer]:
-    """Send bytes, say that no more come, and give all the answers until the other side closes.
-
-    Raises:
-        TimeoutError: It does not close.
-    """
+    """Send bytes and the end, and return all answers until the service closes the connection."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
@@ -50,7 +46,7 @@ def exchange(port: int, request: bytes) -> list[Answer]:
 
 
 def parse(received: bytes) -> list[Answer]:
-    """Take apart what a connection answered."""
+    """Split the bytes of a connection into answers."""
     answers = []
     while received:
         head, end, rest = received.partition(b"\r\n\r\n")
@@ -70,7 +66,7 @@ def post(
     kind: bytes = b"image/jpeg",
     length: bytes | None = None,
 ) -> bytes:
-    """A request to classify; ``length`` replaces the true one, and an empty one leaves the header out."""
+    """A request to classify; ``length`` replaces the true length, and an empty one omits the header."""
     length = str(len(body)).encode() if length is None else length
     lines = [b"POST /predict HTTP/1.1", b"Host: x", b"Connection: close", b"Content-Type: " + kind, *headers]
     lines += [b"Content-Length: " + length] if length else []
@@ -94,7 +90,7 @@ def named(name: bytes) -> bytes:
 
 
 def chunked(body: bytes, *headers: bytes, coding: bytes = b"Transfer-Encoding: chunked") -> bytes:
-    """A request whose body says itself where it ends; the body is given as it goes over the wire."""
+    """A chunked request with this body as it goes over the wire."""
     return post(body, coding, *headers, length=b"")
 
 
@@ -120,103 +116,79 @@ FILE_NAMES: Requests = {
     for name, value in {
         "a path": b"../../etc/passwd",
         "a Windows path": b"..\\..\\boot.ini",
-        "an absolute path": b"/dev/null",
         "NUL": b"cat\0.jpg",
         "an encoded line break": b"cat%0d%0aX-Evil: 1.jpg",
         "64 kB": b"a" * 65_536,
-        "nothing but dots": b"..",
         "a script": b"<script>alert(1)</script>",
         "another quote": b'a\\"; name=\\"b.jpg',
         "format": b"%s%n{0.__class__}${jndi:ldap://x}",
-        "a device": b"CON",
         "right to left": "cat\u202egpj.exe".encode(),
     }.items()
 }
-"""Forms whose picture is good and whose file name is not: answered as any other."""
+"""A good image under a strange file name: 200."""
 
 ODD: Requests = {
     "a JPEG that is called PDF": lambda: post(kind=b"application/octet-stream"),
-    "a JPEG that is called GIF": lambda: post(kind=b"image/gif"),
     "the field twice": lambda: form(GOOD, GOOD),
     "other fields around it": lambda: form(part(b'form-data; name="x"', b"y"), GOOD, part(b'form-data; name="z"', b"")),
     "a preamble": lambda: form(b"This is a form.\r\n" + GOOD),
     "an epilogue": lambda: form(GOOD, end=b"--frontier--\r\nGoodbye"),
     "the boundary inside the picture": lambda: form(part(FILE, PICTURE + b"--frontier")),
-    "a boundary with spaces": lambda: form(GOOD, kind=b'multipart/form-data; boundary="frontier" '),
     "one-byte chunks": lambda: chunked(pieces(PICTURE, 1)),
     "chunk extensions": lambda: chunked(pieces(PICTURE, 700).replace(b"\r\n", b";a=b\r\n", 1)),
     "trailers": lambda: chunked(pieces(PICTURE, 700)[:-2] + b"X-Trailer: 1\r\n\r\n"),
     "a hundred headers of a kilobyte, almost": lambda: post(PICTURE, *[b"X-%d: " % n + b"a" * 500 for n in range(80)]),
-    "a part with a header of a megabyte": lambda: form(part(FILE, PICTURE, b"X-Long: " + b"a" * 2**20)),
     "an encoded path": lambda: post().replace(b"/predict", b"/%70redict"),
-    "an absolute address": lambda: post().replace(b"/predict", b"http://x/predict"),
     "a query": lambda: post().replace(b"/predict", b"/predict?a=%00&b[]=../&c=%s"),
     "a broken body for a route that reads none": lambda: (
         b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     ),
     "no host, in HTTP/1.0": lambda: post().replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"),
 }
-"""Unusual, but whole: answered with a label."""
+"""Unusual, but whole: 200."""
 
 REFUSED: Requests = {
     "a file name that is not UTF-8": lambda: named(b"\xff\xfe\xfd.jpg"),
     "no boundary": lambda: form(GOOD, kind=b"multipart/form-data"),
     "an empty boundary": lambda: form(GOOD, kind=b"multipart/form-data; boundary="),
-    "a boundary of 10 kB": lambda: form(GOOD, kind=b"multipart/form-data; boundary=" + b"a" * 8000),
     "a form without an end": lambda: form(GOOD, end=b""),
-    "a part without headers": lambda: form(b"--frontier\r\n\r\n" + PICTURE + b"\r\n"),
     "a part without a disposition": lambda: form(b"--frontier\r\nContent-Type: image/jpeg\r\n\r\ncat\r\n"),
     "a million line breaks": lambda: form(b"\r\n" * 10**6),
     "ten thousand parts": lambda: form(*[part(b'form-data; name="x"', b"")] * 10_000),
     "33 pictures": lambda: form(*[GOOD] * 33),
-    "boundaries only": lambda: form(b"--frontier\r\n" * 20_000),
     "a field that is a text": lambda: form(part(b'form-data; name="file"', b"cat")),
     "a field of another name": lambda: form(part(b'form-data; name="picture"; filename="a"')),
     "an empty file": lambda: form(part(FILE, b"")),
     "nested forms": lambda: form(part(FILE, GOOD, b"Content-Type: " + FORM)),
     "a disposition of quotes": lambda: form(part(b'form-data; name="file' + b'\\"' * 3000)),
-    "a disposition of semicolons": lambda: form(part(b"form-data" + b";a=" * 20_000)),
     "a continued file name without end": lambda: form(
         part(
             b"form-data; name=file; " + b"".join(b"filename*%d*=utf-8''%%ff;" % number for number in range(2000)),
             b"cat",
         )
     ),
-    "an unknown charset": lambda: form(part(b"form-data; name=\"file\"; filename*=no-such''a", b"cat")),
-    "a form in a field of JSON": lambda: post(b'{"file": "cat"}', kind=b"application/json"),
     "a Content-Type of nonsense": lambda: post(kind=b"\xff\xfe/;;;=,"),
-    "a body that is not there": lambda: post(b""),
     "a body shorter than announced": lambda: post(length=b"100000"),
     "a body longer than anything": lambda: post(length=b"9" * 40),
     "a body over the limit": lambda: post(length=b"99999999"),
     "a chunk of no number": lambda: chunked(b"cat\r\nmeow\r\n0\r\n\r\n"),
-    "a chunk of a huge size": lambda: chunked(b"f" * 30 + b"\r\nhello"),
     "a chunk size with underscores": lambda: chunked(b"0_5\r\nhello\r\n0\r\n\r\n"),
     "a chunk longer than announced": lambda: chunked(b"2\r\nhello\r\n0\r\n\r\n"),
-    "a chunk that breaks off": lambda: chunked(b"ff\r\nhello"),
     "chunks without an end": lambda: chunked(pieces(PICTURE, 500)[:-5]),
     "a chunk extension of a megabyte": lambda: chunked(b"5;" + b"a" * 2**20 + b"\r\nhello\r\n0\r\n\r\n"),
     "trailers of a megabyte": lambda: chunked(b"3\r\ncat\r\n0\r\n" + b"X-Trailer: a\r\n" * 70_000 + b"\r\n"),
     "an unknown coding of the content": lambda: post(b"\x1f\x8b" + bytes(20), b"Content-Encoding: gzip"),
     "a path with NUL": lambda: get(b"/\0"),
-    "a path upwards": lambda: get(b"/docs/static/../../../app.py"),
-    "a static file of a name too long": lambda: get(b"/static/" + b"a" * 3000),
     "a path of bytes that are no UTF-8": lambda: get(b"/%ff%fe"),
-    "a host that is none": lambda: b"GET /nothing HTTP/1.1\r\nHost: [::\r\nConnection: close\r\n\r\n",
-    "a tunnel": lambda: b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 }
 """Broken or too much: the app answers with a problem."""
 
 MALFORMED: Requests = {
     "a negative length": lambda: post(length=b"-5"),
     "a length with a sign": lambda: post(length=b"+5"),
-    "a length of other digits": lambda: post(length="٣".encode()),
     "two lengths": lambda: post(PICTURE, b"Content-Length: 5"),
     "chunked, twice": lambda: chunked(pieces(PICTURE, 500), b"Transfer-Encoding: chunked"),
-    "chunked, in HTTP/1.0": lambda: chunked(pieces(PICTURE, 500)).replace(b"HTTP/1.1", b"HTTP/1.0"),
     "a header of 60 kB": lambda: post(PICTURE, b"X-Long: " + b"a" * 60_000),
-    "headers without end": lambda: post(PICTURE, *[b"X-Many: " + b"a" * 900] * 150),
-    "a header without a colon": lambda: post(PICTURE, b"X-None"),
     "a header with a space in its name": lambda: post(PICTURE, b"X None: a"),
     "a header with NUL": lambda: post(PICTURE, b"X-Nul: a\0b"),
     "a header with a bare line feed": lambda: post(PICTURE, b"X-A: a\nX-B: b"),
@@ -225,10 +197,6 @@ MALFORMED: Requests = {
     "HTTP/2": lambda: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/9.9": lambda: post().replace(b"HTTP/1.1", b"HTTP/9.9"),
     "TLS": lambda: b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
-    "a method of a kilobyte": lambda: b"A" * 1000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an address that is none": lambda: get(b"http://[::1/health"),
-    "a star": lambda: get(b"*"),
-    "a PROXY header": lambda: b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + post(),
     "nothing but NUL": lambda: bytes(1000) + b"\r\n\r\n",
 }
 """Not HTTP, or ambiguous: gunicorn answers or closes the connection."""
