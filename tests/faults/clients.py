@@ -24,6 +24,7 @@ class Client(threading.Thread):
         self.ports, self.image = ports, image
         self.request_id = uuid.uuid4().hex
         self.answered = 0
+        self.longest = 0.0  # wait for an answer, seconds
         self.failure = ""
         self.over = threading.Event()
 
@@ -42,11 +43,13 @@ class Client(threading.Thread):
     def _use(self, connection: http.client.HTTPConnection) -> None:
         while not self.over.is_set():
             headers = {"Content-Type": "image/jpeg", "X-Request-ID": self.request_id}
+            begin = time.monotonic()
             connection.request("POST", "/predict", self.image, headers)
             response = connection.getresponse()
             body = response.read()
             assert response.status == 200, body
             self.answered += 1
+            self.longest = max(self.longest, time.monotonic() - begin)
             if response.will_close:
                 return
 

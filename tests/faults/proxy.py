@@ -1,42 +1,31 @@
-"""A small TCP proxy in a thread: each new connection goes to the port that is the target at that moment."""
+"""A TCP proxy like kube-proxy: each new connection goes to the port that is the target at that moment."""
 
 import contextlib
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 
 
-class Proxy:
-    """What kube-proxy is to the pods of a service."""
+class Proxy(socketserver.ThreadingTCPServer):
+    """Copies bytes both ways between each client and the target."""
+
+    daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, target: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.target = target
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-
-    def serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                try:
-                    server = socket.create_connection(("127.0.0.1", self.target), timeout=30)
-                except OSError:
-                    client.close()
-                    continue
-                server.settimeout(None)
-                threading.Thread(target=_connect, args=(client, server), daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # close alone would not wake accept
-        self._listener.close()
+        self.port: int = self.server_address[1]
 
 
-def _connect(client: socket.socket, server: socket.socket) -> None:
-    with client, server:
-        back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-        back.start()
-        _copy(client, server)
-        back.join()
+class _Handler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.target)) as instance:
+            back = threading.Thread(target=_copy, args=(instance, self.request), daemon=True)
+            back.start()
+            _copy(self.request, instance)
+            back.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
@@ -50,11 +39,11 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 @contextlib.contextmanager
 def proxy(target: int) -> Iterator[Proxy]:
     """Run a proxy until the block ends."""
-    running = Proxy(target)
-    thread = threading.Thread(target=running.serve)
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.close()
-        thread.join()
+    with Proxy(target) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield running
+        finally:
+            running.shutdown()
+            thread.join()
