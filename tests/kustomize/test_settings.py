@@ -44,11 +44,11 @@ def test_paths_in_settings_are_writable(service, job):
 
 
 def test_pre_stop_drains_and_termination_waits_for_requests(service, monkeypatch, tmp_path):
-    *python, module = service.container["lifecycle"]["preStop"]["exec"]["command"]
-    drain, slept = importlib.import_module(module), []
+    *python, module, command = service.container["lifecycle"]["preStop"]["exec"]["command"]
+    drain, slept = getattr(importlib.import_module(module), command), []
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setenv("DRAIN_FILE", str(tmp_path / "drain"))
-    drain.main()
+    drain()
     assert python == ["python", "-m"] and (tmp_path / "drain").is_file()
     assert sum(slept) >= 5
     assert service.spec["terminationGracePeriodSeconds"] > sum(slept) + int(service.env["GRACEFUL_TIMEOUT"])

@@ -26,7 +26,7 @@ def file(request):
 
 
 def wanted(file):
-    return [Requirement(line) for line in file.with_suffix(".txt").read_text().splitlines() if line]
+    return [Requirement(line) for line in file.with_suffix(".txt").read_text().splitlines() if line and line[0] != "#"]
 
 
 def test_every_entry_is_read_with_its_hashes(file):

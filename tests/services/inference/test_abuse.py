@@ -71,7 +71,7 @@ def test_hostile_uploads_neither_break_nor_grow_the_service(bundle, tmp_path):
         before = memory(running)
         statuses |= storm(UPLOADS, 100)
         after = memory(running)
-        assert statuses == {200, 400, 415, 422}
+        assert {200, 400, 415, 422} <= statuses <= {200, 400, 413, 415, 422}
         assert running.workers() == workers, "a worker died"
         assert after < 1.15 * before, f"{before} kB grew to {after} kB"
         assert running.metric("request_count_total", endpoint="/predict") == WARM_UP + UPLOADS
