@@ -78,7 +78,7 @@ def monitoring(tmp_path_factory):
     port = servers.free_port()
     with (
         service(folder, MODEL_DIR=bundle) as first,
-        service(folder, MODEL_DIR=bundle, WORKERS=1, MAX_UPLOAD_BYTES=4096, MAX_UPLOAD_MEMORY=4096) as second,
+        service(folder, MODEL_DIR=bundle, WORKERS=1, MAX_UPLOAD_BYTES=200_000, MAX_UPLOAD_MEMORY=200_000) as second,
         prometheus.pushgateway(folder) as gateway,
     ):
         first.wait_for_workers()
@@ -113,10 +113,11 @@ def send_requests(first, second):
     assert first.get("/made/up").status_code == 404
     assert second.predict(drawn_images.plain(GREEN)).status_code == 200
     with socket.create_connection(("127.0.0.1", second.port)) as slow:
-        head = "POST /predict HTTP/1.1\r\nHost: pod\r\nContent-Type: image/jpeg\r\nContent-Length: 4096\r\n\r\n"
-        slow.sendall(head.encode() + b"\xff\xd8".ljust(4000, b"\0"))
+        head = "POST /predict HTTP/1.1\r\nHost: pod\r\nContent-Type: image/jpeg\r\nContent-Length: 200000\r\n\r\n"
+        slow.sendall(head.encode() + bytes(190_000))
         answered = 0
-        while second.predict(drawn_images.plain(RED)).status_code != 503:  # until the slow upload is in memory
+        large = drawn_images.plain(RED) + bytes(100_000)
+        while second.send(large).status_code != 503:  # until the slow upload is in memory
             answered += 1
     return answered
 
