@@ -1,4 +1,4 @@
-"""MLflow with a password: nobody gets in without it, and the monitor and a training run do with it."""
+"""MLflow with a password: the monitor and a training run have access with it, and nobody without it."""
 
 import configparser
 import json
@@ -53,7 +53,7 @@ def credentials(name, password):
 
 
 def check(tmp_path, address, **environment):
-    """Run the monitor once against a service that answers; its exit code and its line."""
+    """Run the monitor once against a stub of the service; return its exit code and its line."""
     with stubs.serving(stubs.always(200, stubs.ANSWER)) as service:
         settings = {"PREDICT_URL": service, "MLFLOW_TRACKING_URI": address, "SPOOL_DIR": tmp_path / "spool"}
         done = monitor.run(**settings, **environment)
@@ -62,7 +62,7 @@ def check(tmp_path, address, **environment):
 
 
 @pytest.mark.parametrize("login", [None, (ADMIN[0], "wrong"), ("admin", "password1234")])
-def test_without_the_password_nothing_is_read_or_written(guarded, login):
+def test_without_password_nothing_is_read_or_written(guarded, login):
     asked = {"timeout": 30, "auth": login}
     api = f"{guarded}/api/2.0/mlflow"
     assert requests.post(f"{api}/experiments/search", json={"max_results": 5}, **asked).status_code == 401
@@ -71,7 +71,7 @@ def test_without_the_password_nothing_is_read_or_written(guarded, login):
     assert requests.get(f"{guarded}/", **asked).status_code == 401
 
 
-def test_the_monitor_keeps_its_result_until_the_password_is_right(guarded, tmp_path, monkeypatch):
+def test_monitor_keeps_its_result_until_the_password_is_right(guarded, tmp_path, monkeypatch):
     code, line = check(tmp_path, guarded)
     assert code == 0
     assert any("401" in note or "credentials" in note for note in line["delivery"]), line["delivery"]
@@ -85,8 +85,8 @@ def test_the_monitor_keeps_its_result_until_the_password_is_right(guarded, tmp_p
     assert len(client.search_runs([experiment.experiment_id])) == 2, "the one that waited, and the new one"
 
 
-def test_artifacts_go_through_with_the_password(guarded, tmp_path):
-    """What a training run does: an experiment, a run, a file in it, and the file back."""
+def test_artifacts_are_stored_with_the_password(guarded, tmp_path):
+    """An experiment, a run and a file in it, as a training run makes them."""
     code = (
         "import mlflow, sys; mlflow.set_experiment('training')\n"
         "with mlflow.start_run() as run: mlflow.log_text('kept', 'note.txt')\n"

@@ -1,7 +1,6 @@
-"""Training is killed, over and over, at moments that it did not choose; what it comes to is what it would have been."""
+"""A training is killed at several moments, and resumed: the result is the same as without."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -17,27 +16,24 @@ pytestmark = pytest.mark.faults
 
 EPOCHS = 4
 SETTINGS = ["--architecture", "resnet18_slim", "--size", "32", "--epochs", str(EPOCHS), "--batch", "16"]
-WHERE = ["--device", "cpu", "--cache", "cache", "--champion"]
-
-
-def command(data, store, champion, *more):
-    start = [sys.executable, "-m", "ml.train", "--data", str(data), "--tracking-uri", store, *SETTINGS]
-    return [*start, *WHERE, champion, *more]
+SETTINGS += ["--device", "cpu", "--cache", "cache"]
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a training in a process of its own, which ends with the test."""
+    """Start a training in a process of its own, which ends with the test."""
     processes = []
     environment = servers.environment() | {"PYTHONPATH": str(servers.ROOT), "OMP_NUM_THREADS": "1"}
+    train = [sys.executable, "-m", "ml.train", "--data", str(draw(tmp_path / "colours", COLOURS, 70)), *SETTINGS]
+    train += ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
 
-    def start(*arguments):
-        log = (tmp_path / f"log-{len(processes)}").open("wb")
-        processes.append(
-            subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        )
-        log.close()
-        return processes[-1]
+    def start(*options):
+        with (tmp_path / f"log-{len(processes)}").open("wb") as log:
+            process = subprocess.Popen(
+                [*train, *options], cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        processes.append(process)
+        return process
 
     yield start
     for process in processes:
@@ -45,56 +41,43 @@ def start(tmp_path):
         process.wait()
 
 
-def changed(path, since):
-    return path.exists() and path.stat().st_mtime_ns != since
-
-
-def kill_when(process, condition):
+def kill_when(process, condition, pause=0.0):
     while not condition():
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.0005)
+    time.sleep(pause)
+    assert process.poll() is None, "it ended before it could be killed"
     process.kill()
     process.wait()
 
 
 # MLflow's own use of its store.
 @pytest.mark.filterwarnings("ignore:The ``noload``:DeprecationWarning")
-def test_a_training_that_is_killed_again_and_again_gives_the_same_model(start, tmp_path):
-    data = draw(tmp_path / "colours", COLOURS, 70)
-    store = f"sqlite:///{tmp_path}/mlflow.db"
-    whole = start(*command(data, store, "champion-1", "--out", "whole"))
+def test_training_that_is_killed_again_and_again_gives_the_same_model(start, tmp_path, monkeypatch):
+    whole = start("--champion", "champion-1", "--out", "whole")
     assert whole.wait(200) == 0, (tmp_path / "log-0").read_text()
 
     checkpoint = tmp_path / "cut" / "checkpoint.pt"
     writing = checkpoint.with_name("checkpoint.pt.tmp")
-    arguments = command(data, store, "champion-2", "--out", "cut")
-    resumed = command(data, store, "champion-2", "--resume", "cut")
     seed = random.randrange(10**6)
-    pause = random.Random(seed).uniform(0, 0.5)
 
     def stamp():
         return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
 
+    options = ["--champion", "champion-2", "--out", "cut"]
     for moment in ("in an epoch", "written, not yet reported", "while writing"):
-        process, before = start(*arguments), stamp()
-        match moment:
-            case "in an epoch":
-                until = time.monotonic() + 3600
+        process, before = start(*options), stamp()
 
-                def passed(before=before):
-                    nonlocal until
-                    if changed(checkpoint, before):
-                        until = min(until, time.monotonic() + pause)
-                    return time.monotonic() > until
+        def written(before=before):
+            return stamp() != before
 
-                kill_when(process, passed)
-            case "written, not yet reported":
-                kill_when(process, lambda before=before: changed(checkpoint, before))
-            case "while writing":
-                kill_when(process, writing.exists)
+        if moment == "in an epoch":
+            kill_when(process, written, random.Random(seed).uniform(0, 0.5))
+        else:
+            kill_when(process, writing.exists if moment == "while writing" else written)
         assert checkpoint.exists()
-        arguments = resumed
-    last = start(*arguments)
+        options = ["--champion", "champion-2", "--resume", "cut"]
+    last = start(*options)
     assert last.wait(200) == 0, (tmp_path / "log-4").read_text()
 
     models = [(tmp_path / run / "bundle" / "model.onnx").read_bytes() for run in ("whole", "cut")]
@@ -105,7 +88,8 @@ def test_a_training_that_is_killed_again_and_again_gives_the_same_model(start, t
     assert manifests[1]["training"]["epochs"] == EPOCHS
     assert not writing.exists()
 
-    os.environ["MLFLOW_TRACKING_URI"] = store
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     client = MlflowClient(store)
     run = client.get_run(manifests[1]["training"]["run_id"])
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
