@@ -14,7 +14,7 @@ from tests.ml.conftest import COLOURS, draw
 
 pytestmark = pytest.mark.faults
 
-EPOCHS = 4
+EPOCHS = 3
 SETTINGS = ["--architecture", "resnet18_slim", "--size", "32", "--epochs", str(EPOCHS), "--batch", "16"]
 SETTINGS += ["--device", "cpu", "--cache", "cache"]
 

@@ -10,7 +10,7 @@ from tests import servers
 
 pytestmark = pytest.mark.faults
 
-RUNS = 3000
+RUNS = 2000
 LINES = ("INITED", "DONE")  # of libFuzzer, each with the number of features reached
 
 
