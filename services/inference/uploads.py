@@ -73,7 +73,9 @@ def read_images(settings: Settings, take: Callable[[int], None]) -> list[bytes]:
 def _parser(body: _Body, size: int) -> MultipartParser:
     # Parts of any size stay in memory: a read-only container has no place for temporary files.
     boundary = request.mimetype_params.get("boundary", "")
-    return MultipartParser(body, boundary, part_limit=MAX_PARTS, spool_limit=size, memory_limit=size)
+    # File names may have any encoding, and are not used.
+    limits = {"part_limit": MAX_PARTS, "spool_limit": size, "memory_limit": size}
+    return MultipartParser(body, boundary, charset="latin-1", **limits)
 
 
 def _raw_image(body: bytes) -> bytes:

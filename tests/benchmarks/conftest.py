@@ -1,5 +1,6 @@
 """The real service with a tiny model."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -16,12 +17,15 @@ def bundle_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory, bundle_folder) -> Iterator[Running]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODEL_DIR", str(bundle_folder))
-        with running(OURS, tmp_path_factory.mktemp("service") / "log", workers=1) as started:
-            yield started
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODEL_DIR", str(bundle_folder))
+            patch.delenv("PROMETHEUS_MULTIPROC_DIR")  # a starting service would remove this process's files
+            started = stack.enter_context(running(OURS, tmp_path_factory.mktemp("service") / "log", workers=1))
+        yield started
 
 
 @pytest.fixture(autouse=True)
-def _model(bundle_folder, monkeypatch):
+def _environment(bundle_folder, monkeypatch):
     monkeypatch.setenv("MODEL_DIR", str(bundle_folder))
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")

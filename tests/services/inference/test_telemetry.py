@@ -64,7 +64,9 @@ def test_series_start_at_zero(tmp_path):
     assert client.samples("requests_shed_total")
 
 
-def test_requests_and_their_images_are_counted(client):
+def test_requests_and_their_images_are_counted(bundle):
+    client = create_client(model_dir=bundle)  # with counters that start at what others have counted
+
     def counts():
         names = ("request_count_total", "flask_http_request_duration_seconds_count")
         requests = [client.metric(name, endpoint="/predict", method="POST", status="200") for name in names]

@@ -68,6 +68,8 @@ FORMS = {
     "with an encoded name": form(part(head=FILE.replace(b'filename="', b"filename*=utf-8''a; x=\""))),
     "with a quote in its name": form(part(head=FILE.replace(b"a.jpg", b'a\\"; name=\\"b'))),
     "with a hostile name": form(part(head=FILE.replace(b"a.jpg", b"../../etc/passwd\0.jpg" + "ü".encode() * 300))),
+    "with a name that is not UTF-8": form(part(head=FILE.replace(b"a.jpg", b"caf\xe9.jpg"))),
+    "without a name": form(part(head=b'Content-Disposition: form-data; name="file"')),
     "with a third header": form(part(head=FILE + b"\r\nX-More: 1")),
     "with a preamble": b"hello\r\n" + form(part()),
     "with an epilogue": form(part(), end=b"--x--\r\nhello"),
