@@ -52,7 +52,7 @@ labelled-images: $(VENV)/up.stamp ## give labelled images to the monitor of the 
 
 test: $(VENV)/full.stamp ## run the tests, or some of them: ARGS='tests/services -k name'
 	@scripts/test_tools
-	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: $(VENV)/full.stamp ## run the fault-injection tests (several minutes, Linux)
 	@scripts/test_tools

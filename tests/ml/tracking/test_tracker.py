@@ -57,7 +57,9 @@ def assert_complete(client: MlflowClient, run_id: str) -> None:
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     assert [model.model_id for model in models] == [output.model_id], "one model, and it is the run's"
     assert models[0].status == "READY" and models[0].name == "model"
-    assert mlflow.artifacts.list_artifacts(models[0].artifact_location)[0].path.endswith("MLmodel")
+    assert mlflow.artifacts.list_artifacts(models[0].artifact_location, tracking_uri=client.tracking_uri)[
+        0
+    ].path.endswith("MLmodel")
 
 
 def test_run_arrives_completely(mlflow_address, start):

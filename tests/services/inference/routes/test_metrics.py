@@ -1,9 +1,10 @@
 import os
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from services.inference.routes import metrics
 from tests import drawn_images as images
 from tests.services.inference.client import assert_problem, create_client
 
@@ -27,7 +28,7 @@ def test_scrape_waits_for_a_starting_worker(client, monkeypatch, unfinished):
         if len(waits) == 2:
             unfinished.write_bytes(bytes(1 << 16))
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(sleep=sleep))  # not for other threads
     response = client.get("/metrics")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain")
@@ -35,7 +36,7 @@ def test_scrape_waits_for_a_starting_worker(client, monkeypatch, unfinished):
 
 
 def test_scrape_fails_on_a_damaged_file(client, monkeypatch, unfinished):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(sleep=lambda seconds: None))
     assert_problem(client.get("/metrics"), 500, "internal")
 
 
