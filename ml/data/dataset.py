@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ml.data.split import SPLITS, Split
+from ml.data.split import MIN_GROUPS, SPLITS, Split
 from ml.errors import UserError
 
 Reason = Literal[
@@ -20,12 +20,17 @@ class DataError(UserError):
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image that decodes."""
+    """One image that decodes.
+
+    Attributes:
+        group: Smallest hash among its near-duplicates and itself. Resample and cross-validate by group, not by image.
+    """
 
     path: Path
     label: int
     sha256: str
     split: Split
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,14 +89,18 @@ class Dataset:
         Raises:
             DataError: A class has none in a split, so it cannot be trained or measured.
         """
-        for split, counts in self.counts().items():
-            for name, count in counts.items():
-                if not count:
-                    have = sum(self.classes[image.label] == name for image in self.images)
-                    raise DataError(
-                        f"Class {name!r} has too few images ({have} usable, none of them in the {split} split): add "
-                        "more; each class needs a few dozen at least."
-                    )
+        counts = self.counts()
+        lacking = {name: split for name in self.classes for split in SPLITS if not counts[split][name]}
+        if not lacking:
+            return
+        name, split = next(iter(lacking.items()))
+        images = [image for image in self.images if self.classes[image.label] == name]
+        groups = len({image.group for image in images})
+        others = f", and so have {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise DataError(
+            f"Class {name!r} has too few images ({len(images)} usable, {groups} of them different, none in the {split} "
+            f"split){others}: each class needs {MIN_GROUPS} or more that are no copies of each other."
+        )
 
 
 def fingerprint(images: tuple[LabelledImage, ...], classes: tuple[str, ...]) -> str:

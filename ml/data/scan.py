@@ -19,7 +19,7 @@ from ml.data.dataset import DataError, Dataset, LabelledImage, Problem, fingerpr
 from ml.data.files import UnusableError, is_ignored, load, walk
 from ml.data.folder import Description, read_description, slug
 from ml.data.near_duplicates import SIDE, find_near_duplicates, thumbnail
-from ml.data.split import split_of
+from ml.data.split import Group, assign
 
 # All of a file is decoded at any size, so truncation shows; a small size is the fastest.
 CHECK_SIZE = 32
@@ -192,16 +192,19 @@ def _without_repeats(usable: Iterable[_Usable], problems: list[Problem]) -> list
 
 
 def _split(usable: list[_Usable]) -> tuple[tuple[LabelledImage, ...], tuple[int, ...], int]:
-    """Split images by content, near-duplicates by the smallest hash of their group."""
+    """Split images by content; near-duplicates stay together."""
     thumbnails = np.array([one.thumbnail for one in usable], np.float32).reshape(-1, SIDE, SIDE, 3)
-    groups, crowded = find_near_duplicates(thumbnails)
-    deciding = [one.sha256 for one in usable]
-    for group in groups:
-        smallest = min(usable[i].sha256 for i in group)
-        for i in group:
-            deciding[i] = smallest
+    found, crowded = find_near_duplicates(thumbnails)
+    together = {i: [usable[j] for j in group] for group in found for i in group}
+    groups: dict[str, Group] = {}
+    keys = []
+    for i, one in enumerate(usable):
+        members = together.get(i, [one])
+        keys.append(min(member.sha256 for member in members))
+        groups.setdefault(keys[-1], Group(keys[-1], frozenset(member.file.label for member in members)))
+    splits = dict(zip(groups, assign(list(groups.values())), strict=True))
     images = (
-        LabelledImage(one.file.path, one.file.label, one.sha256, split_of(sha256))
-        for one, sha256 in zip(usable, deciding, strict=True)
+        LabelledImage(one.file.path, one.file.label, one.sha256, splits[key], key)
+        for one, key in zip(usable, keys, strict=True)
     )
-    return tuple(images), tuple(len(group) for group in groups), crowded
+    return tuple(images), tuple(len(group) for group in found), crowded

@@ -13,7 +13,7 @@ from ml.data import report
 from ml.data.near_duplicates import MAX_GROUP, find_near_duplicates, thumbnail
 from ml.data.sample import draw
 from ml.data.scan import CHECK_SIZE, collect
-from ml.data.split import split_of
+from ml.data.split import SPLITS
 from tests import drawn_images
 
 
@@ -70,23 +70,22 @@ def test_crowd_is_not_grouped_but_counted(spread: int) -> None:
     assert (found, crowded) == ([], many)
 
 
-def test_scan_puts_a_group_into_the_split_of_its_smallest_hash(tmp_path: Path) -> None:
+def test_scan_puts_a_group_into_one_split(tmp_path: Path) -> None:
     for name in ("circle", "square"):
         (tmp_path / "set" / name).mkdir(parents=True)
     for index, data in enumerate(BLOBS):
         (tmp_path / "set" / "circle" / f"{index}.jpg").write_bytes(data)
     before = collect(tmp_path / "set", progress=False)
-    assert before.near_duplicates == () and all(image.split == split_of(image.sha256) for image in before.images)
+    assert before.near_duplicates == () and all(image.group == image.sha256 for image in before.images)
     for index, data in enumerate(BLOBS[::2]):
         (tmp_path / "set" / "square" / f"small {index}.jpg").write_bytes(copy(data, 0.7, 80))
         (tmp_path / "set" / "circle" / f"again {index}.jpg").write_bytes(copy(data, 1, 60))
     dataset = collect(tmp_path / "set", progress=False)
     assert dataset.near_duplicates == (3,) * 30 and dataset.problems == ()
     images = {image.path.stem: image for image in dataset.images}
-    moved = 0
     for index in range(30):
         group = [images[name] for name in (str(2 * index), f"small {index}", f"again {index}")]
-        assert {image.split for image in group} == {split_of(min(image.sha256 for image in group))}
-        moved += any(image.split != split_of(image.sha256) for image in group)
-    assert moved
+        assert {image.group for image in group} == {min(image.sha256 for image in group)}
+        assert len({image.split for image in group}) == 1
+    assert {image.split for image in dataset.images} == set(SPLITS)
     assert "near-duplicates: 90 images in 30 groups" in report.describe(dataset, "")

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ml.data.dataset import DataError, Dataset
 from ml.data.scan import collect, scan
@@ -146,6 +148,30 @@ def test_counts_hashes_and_fingerprint_follow_the_content(drawn: Path, tmp_path:
             assert counts[name] == sum(image.label == label for image in dataset.split(split))
     assert all(image.path.parent.name == dataset.classes[image.label] for image in dataset.images)
     assert all(image.sha256 == hashlib.sha256(image.path.read_bytes()).hexdigest() for image in dataset.images)
+
+
+def test_many_small_classes_have_images_in_every_split(tmp_path: Path) -> None:
+    """By hash alone, 95 of 100 such sets would leave a class without validation or test images."""
+    random = np.random.default_rng(0)
+    for label in range(101):
+        folder = tmp_path / f"class {label:03}"
+        folder.mkdir()
+        for index in range(10):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            (folder / f"{index}.png").write_bytes(drawn_images.encode(Image.fromarray(pixels)))
+    counts = scan(tmp_path, progress=False).counts()
+    assert all(counts[split][name] for split in SPLITS for name in counts[split])
+    assert sum(counts["train"].values()) > 700
+
+
+@pytest.mark.parametrize(("images", "fault"), [(2, "2 usable, 2 of them different"), (1, "1 usable, 1 of them")])
+def test_class_of_fewer_than_three_images_is_one_sentence(tmp_path: Path, images: int, fault: str) -> None:
+    for seed, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for index in range(images if name == "dog" else 5):
+            (tmp_path / name / f"{index}.png").write_bytes(drawn_images.noise("PNG", seed=100 * seed + index))
+    with pytest.raises(DataError, match=f"Class 'dog' has too few images .{fault}.* needs 3 or more"):
+        scan(tmp_path, progress=False)
 
 
 @pytest.mark.parametrize(
