@@ -10,7 +10,7 @@ from PIL import Image
 
 from bundle.preprocess import decode
 from ml.data import report
-from ml.data.near_duplicates import MAX_GROUP, find_near_duplicates, thumbnail
+from ml.data.near_duplicates import MAX_GROUP, find_near_duplicates, largest_group, thumbnail
 from ml.data.sample import draw
 from ml.data.scan import CHECK_SIZE, collect
 from ml.data.split import SPLITS
@@ -89,3 +89,23 @@ def test_scan_puts_a_group_into_one_split(tmp_path: Path) -> None:
         assert len({image.split for image in group}) == 1
     assert {image.split for image in dataset.images} == set(SPLITS)
     assert "near-duplicates: 90 images in 30 groups" in report.describe(dataset, "")
+
+
+@pytest.mark.parametrize("count", [150, 2000])
+def test_copies_are_grouped_among_products_on_one_background(count: int) -> None:
+    """All products are a crowd; a copy is far closer to its original than to the next product."""
+    random = np.random.default_rng(0)
+    products = random.uniform(-60, 60, (8, 8, 1)) + random.normal(0, 4, (count, 8, 8, 1)).repeat(3, axis=3)
+    copies = products[:50] + random.normal(0, 0.4, (50, 8, 8, 3))
+    found, crowded = find_near_duplicates((128 + np.concatenate([products, copies])).astype(np.float32))
+    assert [group.tolist() for group in found] == [[index, count + index] for index in range(50)]
+    assert crowded == count - 50
+
+
+def test_group_that_is_most_of_a_small_class_is_a_crowd() -> None:
+    random = np.random.default_rng(0)
+    alike = 128 + random.uniform(-60, 60, (8, 8, 1)) + random.normal(0, 3, (12, 8, 8, 3))
+    thumbnails = alike.astype(np.float32)
+    assert len(find_near_duplicates(thumbnails)[0]) == 1
+    assert find_near_duplicates(thumbnails, np.full(12, largest_group(12))) == ([], 12)
+    assert [largest_group(size) for size in (3, 50, 100, 500, 11_499)] == [10, 10, 20, 100, 100]
