@@ -35,8 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m ml.data", description="Get, draw and check folders of images.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("scan", help="check a folder of classes, without changing it")
-    command.add_argument("folder", type=Path, help="holds one folder of images per class")
+    command = commands.add_parser("scan", help="check a data set, without changing it")
+    text = "folder with one folder of images per class, zip archive of one, or CSV of files and labels"
+    command.add_argument("folder", type=Path, metavar="DATA", help=text)
     exclude.add_argument(command)
     command.add_argument("--report", type=Path, metavar="CSV", help="write every file left out, and why")
     command.set_defaults(run=_scan)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,10 +54,13 @@ class Dataset:
         classes: Lower-case names, sorted; an image's label is an index into them.
         images: Sorted by label and path.
         problems: Sorted by path.
-        fingerprint: SHA-256 over the sorted content hashes and class names of the images.
+        fingerprint: SHA-256 over the sorted content hashes, class names and given splits of the images.
         lists: Texts of the exclusion lists, by file name.
         near_duplicates: Number of images in each group of near-duplicates. A group is in one split.
         crowded: Number of images that resemble too many others to be grouped.
+        layout: Describes where classes and splits come from.
+        given_splits: Splits that the data set states; the others are made by content.
+        notes: One sentence for everything that was ignored.
     """
 
     name: str
@@ -69,6 +73,9 @@ class Dataset:
     lists: dict[str, str] = field(default_factory=dict)
     near_duplicates: tuple[int, ...] = ()
     crowded: int = 0
+    layout: str = ""
+    given_splits: tuple[Split, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[LabelledImage, ...]:
         """Return the images of one split, in the data set's order."""
@@ -96,6 +103,11 @@ class Dataset:
         name, split = next(iter(lacking.items()))
         images = [image for image in self.images if self.classes[image.label] == name]
         groups = len({image.group for image in images})
+        if split in self.given_splits:
+            raise DataError(
+                f"Class {name!r} has no usable image in the {split} split, which the data set states: add some, or "
+                "remove this split, so that it is made from the training images."
+            )
         others = f", and so have {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise DataError(
             f"Class {name!r} has too few images ({len(images)} usable, {groups} of them different, none in the {split} "
@@ -103,7 +115,12 @@ class Dataset:
         )
 
 
-def fingerprint(images: tuple[LabelledImage, ...], classes: tuple[str, ...]) -> str:
-    """Hash the content of a set (SHA-256): file names do not matter, bytes and classes do."""
-    pairs = sorted((image.sha256, classes[image.label]) for image in images)
-    return hashlib.sha256("".join(f"{sha256} {name}\n" for sha256, name in pairs).encode()).hexdigest()
+def fingerprint(images: tuple[LabelledImage, ...], classes: tuple[str, ...], given_splits: Sequence[Split] = ()) -> str:
+    """Hash the content of a set (SHA-256): file names do not matter, only bytes, classes and given splits."""
+    lines = sorted(f"{image.sha256} {classes[image.label]}{_given(image, given_splits)}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _given(image: LabelledImage, given_splits: Sequence[Split]) -> str:
+    # The splits made by content follow from it.
+    return f" {image.split}" if image.split in given_splits and image.split != "train" else ""

@@ -50,7 +50,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
             with os.scandir(here) as entries:
                 for entry in entries:
                     if not is_ignored(entry.name):
-                        (folders if _is_folder(entry) else files).append(entry.name)
+                        (folders if is_folder(entry) else files).append(entry.name)
         except OSError as error:
             yield here, error.strerror or str(error)
             continue
@@ -59,7 +59,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
         waiting += [here / name for name in sorted(folders, reverse=True)]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Check for a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -8,10 +8,12 @@ from itertools import groupby
 from pathlib import Path
 
 from ml.data.dataset import DataError, Dataset, Problem
-from ml.data.near_duplicates import MAX_GROUP
+from ml.data.split import SPLITS
 
 # Lines on the screen for each reason; the CSV report has all.
 SHOWN_PROBLEMS = 10
+MAX_COLUMNS = 8  # of classes
+SHOWN_CLASSES = 20
 
 
 def describe(dataset: Dataset, full_list: str) -> str:
@@ -21,17 +23,18 @@ def describe(dataset: Dataset, full_list: str) -> str:
         dataset: The scanned data set.
         full_list: Tells where all files left out are listed.
     """
-    counts = dataset.counts()
-    counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
-    rows = [[split, *map(_thousands, row.values()), _thousands(sum(row.values()))] for split, row in counts.items()]
     parts = [
         f"{dataset.name}: {len(dataset.images):,} images, {len(dataset.problems):,} files left out",
-        _table([["", *dataset.classes, "all"], *rows]),
+        "\n".join([f"layout: {printable(dataset.layout)}", _splits(dataset), *map(printable, dataset.notes)]),
+        _counts(dataset),
     ]
     if groups := dataset.near_duplicates:
         parts.append(f"near-duplicates: {sum(groups):,} images in {len(groups):,} groups, each group in one split")
     if dataset.crowded:
-        parts.append(f"{dataset.crowded:,} images resemble more than {MAX_GROUP} others: they are split one by one")
+        parts.append(
+            f"{dataset.crowded:,} images resemble many others (the same camera or background?): they are split one by "
+            "one, so test images may look like training images"
+        )
     if dataset.problems:
         parts.append(_table([["left out", "file", "why"], *_problem_rows(dataset, full_list)], right=False))
     return "\n\n".join([*parts, f"fingerprint {dataset.fingerprint}"])
@@ -51,6 +54,28 @@ def write(path: Path, problems: Sequence[Problem]) -> None:
             writer.writerows([problem.path, problem.reason, problem.detail] for problem in problems)
     except OSError as error:
         raise DataError(f"The report {path} cannot be written ({error.strerror}).") from error
+
+
+def _splits(dataset: Dataset) -> str:
+    made = " and ".join(split for split in SPLITS if split not in dataset.given_splits)
+    if not dataset.given_splits:
+        return "splits: made by content, near-duplicates together"
+    return f"splits: {' and '.join(dataset.given_splits)} as given" + (f", {made} made from train" if made else "")
+
+
+def _counts(dataset: Dataset) -> str:
+    """Lay out the number of images, with a column for each class; many classes are rows, the smallest first."""
+    counts = dataset.counts()
+    counts["all"] = {name: sum(split[name] for split in counts.values()) for name in dataset.classes}
+    totals = {split: sum(row.values()) for split, row in counts.items()}
+    if len(dataset.classes) <= MAX_COLUMNS:
+        rows = [[split, *map(_thousands, row.values()), _thousands(totals[split])] for split, row in counts.items()]
+        return _table([["", *dataset.classes, "all"], *rows])
+    smallest = sorted(dataset.classes, key=counts["all"].__getitem__)[:SHOWN_CLASSES]
+    rows = [[name, *(_thousands(counts[split][name]) for split in counts)] for name in smallest]
+    if more := len(dataset.classes) - len(smallest):
+        rows.append([f"and {more:,} more classes", *("" for _ in counts)])
+    return _table([["", *counts], *rows, ["all", *map(_thousands, totals.values())]])
 
 
 def _problem_rows(dataset: Dataset, full_list: str) -> list[list[str]]:

@@ -1,152 +1,98 @@
-"""Check a folder with one sub-folder per class, and split its images."""
+"""Check the images of a data set, and split them."""
 
 import hashlib
 import os
-import unicodedata
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ml.data import exclude as excludes
 from ml.data.dataset import DataError, Dataset, LabelledImage, Problem, fingerprint
-from ml.data.files import UnusableError, is_ignored, load, walk
+from ml.data.duplicates import CheckedFile, grouped, without_copies, without_excluded
+from ml.data.files import UnusableError, load
 from ml.data.folder import Description, read_description, slug
-from ml.data.near_duplicates import SIDE, find_near_duplicates, thumbnail
+from ml.data.layout.listing import ListedFile, Listing
+from ml.data.layout.read import read
+from ml.data.near_duplicates import thumbnail
 from ml.data.split import Group, assign
 
 # All of a file is decoded at any size, so truncation shows; a small size is the fastest.
 CHECK_SIZE = 32
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    name: str  # relative to the folder of classes, with forward slashes
-    label: int
+def scan(source: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
+    """Check every file of a data set, leave out unusable files, and split the images.
 
-
-@dataclass(frozen=True)
-class _Usable:
-    file: _File
-    sha256: str
-    thumbnail: NDArray[np.float32] = field(repr=False, compare=False)
-
-
-def scan(folder: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
-    """Check every file below the class folders, leave out unusable files, and split the images.
-
-    Nothing is changed on disk. A file is accepted exactly when the service would accept it. Hidden files and files that
-    operating systems leave behind (``Thumbs.db`` and the like) are ignored. Near-duplicates are kept, in one split.
+    Nothing in the data set is changed. A file is accepted exactly when the service would accept it. Hidden files and
+    files that operating systems leave behind (``Thumbs.db`` and the like) are ignored. Near-duplicates are kept, in one
+    split.
 
     Args:
-        folder: Holds one folder per class, or a single folder that does.
+        source: A folder, zip archive or CSV file, as ``ml.data.layout.read`` reads it.
         exclude: Text files with one shell pattern a line (``Cat/3701``, ``Cat/37*``, ``*.gif``; case does not matter).
             Matching images and their byte-identical copies are left out.
         workers: Threads; decoding releases the interpreter's lock.
         progress: Show a progress bar on standard error.
 
     Raises:
-        DataError: The folder cannot be read as a data set, or has too few images.
+        DataError: The source cannot be read as a data set, or has too few images.
     """
-    dataset = collect(folder, exclude, workers, progress)
+    dataset = collect(source, exclude, workers, progress)
     dataset.require_images()
     return dataset
 
 
-def collect(folder: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
-    """Scan a folder as ``scan`` does, but accept any number of images."""
-    root, folders = _class_folders(folder)
-    description = read_description(folder) or Description(name=slug(folder.resolve().name))
-    problems: list[Problem] = []
-    files: list[_File] = []
-    for label, top in enumerate(folders.values()):
-        for path, error in walk(top):
-            if error:
-                problems.append(Problem(path, "unreadable", error))
-            else:
-                files.append(_File(path, path.relative_to(root).as_posix(), label))
+def collect(source: Path, exclude: Sequence[Path] = (), workers: int | None = None, progress: bool = True) -> Dataset:
+    """Scan a data set as ``scan`` does, but accept any number of images."""
+    listing = read(source, progress)
+    description = read_description(listing.folder) or Description(name=slug(listing.folder.resolve().name))
+    problems = [Problem(path, "unreadable", error) for path, error in listing.unreadable]
     lists = excludes.read(exclude)
-    named = _named_in(lists, files, folder)
-    usable = []
-    for file, checked in zip(files, _check_all(files, workers or os.cpu_count() or 1, progress), strict=True):
-        if isinstance(checked, _Usable):
-            usable.append(checked)
-        elif file not in named:
-            problems.append(checked)
-    usable = _without_repeats(_without_excluded(usable, named, problems), problems)
-    problems += [Problem(file.path, "excluded", f"named in {name}") for file, name in named.items()]
-    images, groups, crowded = _split(sorted(usable, key=lambda one: (one.file.label, one.file.name)))
+    excluded = _named_in(lists, listing.files)
+    checked = []
+    results = _check_all(listing.files, workers or os.cpu_count() or 1, progress)
+    for file, result in zip(listing.files, results, strict=True):
+        if isinstance(result, CheckedFile):
+            checked.append(result)
+        elif file not in excluded:
+            problems.append(result)
+    checked = without_copies(without_excluded(checked, excluded, problems), problems)
+    problems += [Problem(file.path, "excluded", f"named in {name}") for file, name in excluded.items()]
+    groups, crowded = grouped(checked, problems)
+    images = _split(groups, listing)
     return Dataset(
         name=description.name,
         source=description.source,
         synthetic=description.synthetic,
-        classes=tuple(folders),
+        classes=listing.classes,
         images=images,
         problems=tuple(sorted(problems, key=lambda problem: problem.path)),
-        fingerprint=fingerprint(images, tuple(folders)),
+        fingerprint=fingerprint(images, listing.classes, listing.given),
         lists=lists,
-        near_duplicates=groups,
+        near_duplicates=tuple(len(group) for group in groups if len(group) > 1),
         crowded=crowded,
+        layout=listing.layout,
+        given_splits=listing.given,
+        notes=listing.notes,
     )
 
 
-def _class_folders(folder: Path) -> tuple[Path, dict[str, Path]]:
-    """Find the folder of classes, and the folders by class name, sorted."""
-    if folder.is_file():
-        raise DataError(
-            f"{folder} is a file: give the folder it unpacks to "
-            "(.venv/bin/python -m ml.data download --url file:… unpacks one)."
-        )
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give one that holds a folder of images for each class.")
-    found = _folders(folder)
-    if len(found) == 1 and len(inner := _folders(found[0])) > 1:
-        folder, found = found[0], inner
-    if not found:
-        raise DataError(f"{folder} holds no folders: put the images of each class into a folder named as the class.")
-    classes: dict[str, Path] = {}
-    for path in found:
-        # File systems differ in case and in how they compose accents; class names must not.
-        name = unicodedata.normalize("NFC", path.name).lower()
-        if not name.isprintable():
-            raise DataError(f"The folder name {path.name!r} in {folder} is not text: rename it to the class's name.")
-        if name in classes:
-            raise DataError(
-                f"The folders {classes[name].name} and {path.name} in {folder} would be one class: rename or merge one."
-            )
-        classes[name] = path
-    if len(classes) < 2:
-        raise DataError(f"{folder} holds one class ({next(iter(classes))}): a classifier needs two or more.")
-    return folder, dict(sorted(classes.items()))
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_ignored(path.name))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}).") from error
-
-
-def _named_in(lists: dict[str, str], files: list[_File], folder: Path) -> dict[_File, str]:
+def _named_in(lists: dict[str, str], files: Sequence[ListedFile]) -> dict[ListedFile, str]:
     """Find the files that a list names, each with the list's name."""
-    found: dict[_File, str] = {}
+    found: dict[ListedFile, str] = {}
     for name, text in lists.items():
         named = excludes.matcher(text)
-        matching = [f for f in files if named(f.name) or named(f.path.relative_to(folder).as_posix())]
+        matching = [file for file in files if any(map(named, file.names))]
         if excludes.patterns(text) and not matching:
             raise DataError(f"No file matches a line of {name}: write one path (Cat/3701) or pattern (Cat/37*) a line.")
         found = dict.fromkeys(matching, name) | found
     return found
 
 
-def _check_all(files: list[_File], workers: int, progress: bool) -> list[_Usable | Problem]:
+def _check_all(files: Sequence[ListedFile], workers: int, progress: bool) -> list[CheckedFile | Problem]:
     with warnings.catch_warnings(), ThreadPool(workers) as pool:
         # Pillow's warnings about odd metadata would tear the progress bar.
         warnings.filterwarnings("ignore", module="PIL")
@@ -154,57 +100,28 @@ def _check_all(files: list[_File], workers: int, progress: bool) -> list[_Usable
         return list(tqdm(results, "scan", len(files), unit=" files", disable=not progress))
 
 
-def _check(file: _File) -> _Usable | Problem:
+def _check(file: ListedFile) -> CheckedFile | Problem:
     try:
         data, pixels = load(file.path, CHECK_SIZE, "stretch")
     except UnusableError as error:
         return Problem(file.path, error.reason, error.detail)
-    return _Usable(file, hashlib.sha256(data).hexdigest(), thumbnail(pixels))
+    return CheckedFile(file, hashlib.sha256(data).hexdigest(), thumbnail(pixels))
 
 
-def _without_excluded(usable: list[_Usable], named: dict[_File, str], problems: list[Problem]) -> list[_Usable]:
-    """Leave out named files and their copies: an excluded image must not come in under another name."""
-    contents = {one.sha256: one.file.name for one in usable if one.file in named}
-    kept = []
-    for one in usable:
-        if one.sha256 not in contents:
-            kept.append(one)
-        elif one.file not in named:
-            problems.append(Problem(one.file.path, "excluded", f"same bytes as {contents[one.sha256]}"))
-    return kept
-
-
-def _without_repeats(usable: Iterable[_Usable], problems: list[Problem]) -> list[_Usable]:
-    """Keep the first of byte-identical files, or none if they are in several classes."""
-    by_content: dict[str, list[_Usable]] = defaultdict(list)
-    for one in sorted(usable, key=lambda one: one.file.name):
-        by_content[one.sha256].append(one)
-    kept = []
-    for first, *copies in by_content.values():
-        if any(copy.file.label != first.file.label for copy in copies):
-            for one in (first, *copies):
-                others = ", ".join(other.file.name for other in (first, *copies) if other is not one)
-                problems.append(Problem(one.file.path, "label conflict", f"same bytes as {others}"))
-        else:
-            kept.append(first)
-            problems += [Problem(one.file.path, "duplicate", f"same bytes as {first.file.name}") for one in copies]
-    return kept
-
-
-def _split(usable: list[_Usable]) -> tuple[tuple[LabelledImage, ...], tuple[int, ...], int]:
-    """Split images by content; near-duplicates stay together."""
-    thumbnails = np.array([one.thumbnail for one in usable], np.float32).reshape(-1, SIDE, SIDE, 3)
-    found, crowded = find_near_duplicates(thumbnails)
-    together = {i: [usable[j] for j in group] for group in found for i in group}
-    groups: dict[str, Group] = {}
-    keys = []
-    for i, one in enumerate(usable):
-        members = together.get(i, [one])
-        keys.append(min(member.sha256 for member in members))
-        groups.setdefault(keys[-1], Group(keys[-1], frozenset(member.file.label for member in members)))
-    splits = dict(zip(groups, assign(list(groups.values())), strict=True))
-    images = (
-        LabelledImage(one.file.path, one.file.label, one.sha256, splits[key], key)
-        for one, key in zip(usable, keys, strict=True)
+def _split(groups: Sequence[Sequence[CheckedFile]], listing: Listing) -> tuple[LabelledImage, ...]:
+    """Assign every group to a split, and sort the images by label and name."""
+    labels = {name: label for label, name in enumerate(listing.classes)}
+    keys = [min(one.sha256 for one in group) for group in groups]
+    splits = assign(
+        [
+            Group(key, frozenset(labels[one.file.class_name] for one in group), group[0].file.split)
+            for key, group in zip(keys, groups, strict=True)
+        ],
+        listing.given,
     )
-    return tuple(images), tuple(len(group) for group in found), crowded
+    images = [
+        (one.file.names[0], LabelledImage(one.file.path, labels[one.file.class_name], one.sha256, split, key))
+        for key, split, group in zip(keys, splits, groups, strict=True)
+        for one in group
+    ]
+    return tuple(image for _, image in sorted(images, key=lambda pair: (pair[1].label, pair[0])))
