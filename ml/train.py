@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml.train", description=main.__doc__)
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder with one sub-folder of images per class")
+    text = "folder with one sub-folder of images per class, zip archive of one, or CSV of files and labels"
+    add("--data", type=Path, required=True, help=text)
     exclude.add_argument(parser)
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, help="the run's folder [runs/<data set>-<time>]")

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ml.data.dataset import DataError, Dataset, Problem
+from ml.data.layout.listing import joined
 from ml.data.split import SPLITS
 
 # Lines on the screen for each reason; the CSV report has all.
@@ -57,10 +58,11 @@ def write(path: Path, problems: Sequence[Problem]) -> None:
 
 
 def _splits(dataset: Dataset) -> str:
-    made = " and ".join(split for split in SPLITS if split not in dataset.given_splits)
+    made = [split for split in SPLITS if split not in dataset.given_splits]
     if not dataset.given_splits:
         return "splits: made by content, near-duplicates together"
-    return f"splits: {' and '.join(dataset.given_splits)} as given" + (f", {made} made from train" if made else "")
+    rest = f", {joined(made)} made from train" if made else ""
+    return f"splits: {joined(dataset.given_splits)} as given{rest}"
 
 
 def _counts(dataset: Dataset) -> str:

@@ -1,8 +1,9 @@
 """Find the labelled files in one folder: by class folders, by a metadata.csv, or by file names."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ml.data.dataset import DataError
@@ -34,11 +35,7 @@ class Part:
 
 def subfolders(folder: Path) -> list[Path]:
     """List the folders in a folder, without hidden ones and what operating systems leave behind."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if not is_ignored(entry.name) and is_folder(entry))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}).") from error
+    return [folder / name for name, inner in _entries(folder) if inner]
 
 
 def enter(folder: Path) -> Path:
@@ -85,17 +82,27 @@ def read_part(folder: Path, outer: Sequence[Path], split: Split | None = None) -
 
 def advice(folder: Path) -> str:
     """Tell how to label the images below a folder that has no labels."""
-    tables = [p for p in _entries(folder) if p.suffix.lower() in csv_file.EXTENSIONS and csv_file.lists_labels(p)]
-    if tables:
-        return f"give {tables[0]}, which lists files and labels"
+    files = [folder / name for name, inner in _entries(folder) if not inner]
+    for path in files:
+        if path.suffix.lower() in csv_file.EXTENSIONS and csv_file.lists_labels(path):
+            return f"give {path}, which lists files and labels"
+    for path in files:
+        if path.suffix.lower() == ".zip":
+            return f"give {path}, or unpack it"
     return "put the images of each class into a folder named as the class"
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """List the names in a folder, sorted, each with True for a folder."""
     try:
-        return sorted(path for path in folder.iterdir() if not is_ignored(path.name))
+        with os.scandir(folder) as entries:
+            return sorted((entry.name, is_folder(entry)) for entry in entries if not is_ignored(entry.name))
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror}).") from error
+
+
+def _image_names(folder: Path) -> list[str]:
+    return [name for name, inner in _entries(folder) if not inner and is_image_name(name)]
 
 
 def _has_labels(folder: Path) -> bool:
@@ -103,13 +110,15 @@ def _has_labels(folder: Path) -> bool:
 
 
 def _classes_by_file(folder: Path) -> dict[str, str] | None:
-    found = classes_in(path.name for path in _entries(folder) if is_image_name(path.name))
+    found = classes_in(_image_names(folder))
     return found if found and len(set(found.values())) > 1 else None
 
 
 def _names(path: Path, outer: Sequence[Path]) -> tuple[str, ...]:
-    names = [path.relative_to(base).as_posix() for base in outer if path.is_relative_to(base)]
-    return tuple(dict.fromkeys(names)) or (path.as_posix(),)
+    # As text: Path.relative_to takes longer than all else here.
+    text = path.as_posix()
+    bases = ("" if base == Path() else f"{base.as_posix().rstrip('/')}/" for base in outer)
+    return tuple(dict.fromkeys(text.removeprefix(base) for base in bases))
 
 
 def _by_metadata(folder: Path, outer: Sequence[Path], split: Split | None) -> Part:
@@ -130,14 +139,6 @@ def _by_names(folder: Path, outer: Sequence[Path], split: Split | None) -> Part 
     return Part(how, tuple(sorted(set(by_file.values()))), tuple(files), by_names=True)
 
 
-def _hold_splits(classes: Iterable[Path]) -> bool:
-    try:
-        inner = [path for top in classes for path in subfolders(top)]
-    except DataError:  # reported as unreadable, and left out
-        return False
-    return bool(inner) and all(split_named(path.name) for path in inner)
-
-
 def _by_folders(folder: Path, found: list[Path], outer: Sequence[Path], split: Split | None) -> Part:
     classes: dict[str, Path] = {}
     for path in found:
@@ -155,7 +156,8 @@ def _by_folders(folder: Path, found: list[Path], outer: Sequence[Path], split: S
             f"{folder} holds the folders {quoted(path.name for path in found)}, but {within.name} is no class: give "
             f"{within}, or a CSV of files and labels."
         )
-    has_splits = split is None and _hold_splits(classes.values())
+    inner = [_inner_names(top) for top in classes.values()]
+    has_splits = split is None and any(inner) and all(map(split_named, chain(*inner)))
     files: list[ListedFile] = []
     unreadable: list[tuple[Path, str]] = []
     for name, top in sorted(classes.items()):
@@ -165,7 +167,18 @@ def _by_folders(folder: Path, found: list[Path], outer: Sequence[Path], split: S
             else:
                 stated = split_named(path.relative_to(top).parts[0]) if has_splits else split
                 files.append(ListedFile(path, _names(path, outer), name, stated))
-    beside = sum(is_image_name(path.name) for path in _entries(folder))
-    notes = (f"{folder}: {beside:,} images beside the class folders are ignored.",) if beside else ()
+    notes = []
+    if beside := len(_image_names(folder)):
+        notes.append(f"{folder}: {beside:,} images beside the class folders are ignored.")
+    if all(inner) and not has_splits:
+        below = quoted(sorted(set(chain(*inner))))
+        notes.append(f"{folder}: the folders in the class folders ({below}) are parts of the classes, not classes.")
     how = "one folder for each class" + (", with a folder for each split" if has_splits else "")
-    return Part(how, tuple(sorted(classes)), tuple(files), tuple(unreadable), notes)
+    return Part(how, tuple(sorted(classes)), tuple(files), tuple(unreadable), tuple(notes))
+
+
+def _inner_names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in subfolders(folder)]
+    except DataError:  # reported as unreadable when it is walked
+        return []

@@ -51,3 +51,9 @@ def quoted(names: Iterable[str], shown: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def joined(names: Iterable[str]) -> str:
+    """Join names with commas and "and"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

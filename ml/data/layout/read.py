@@ -9,7 +9,7 @@ from ml.data.dataset import DataError
 from ml.data.layout import csv_file
 from ml.data.layout.archive import unpack_once
 from ml.data.layout.folders import advice, enter, read_part, subfolders
-from ml.data.layout.listing import ListedFile, Listing, quoted
+from ml.data.layout.listing import ListedFile, Listing, joined, quoted
 from ml.data.layout.split_folders import are_splits, read_splits
 from ml.data.split import SPLITS, Split
 
@@ -76,5 +76,5 @@ def _given(source: Path, files: Sequence[ListedFile]) -> tuple[Split, ...]:
     """Return the splits that files state."""
     given = tuple(split for split in SPLITS if any(file.split == split for file in files))
     if given and "train" not in given:
-        raise DataError(f"{source} states the splits {' and '.join(given)}, but no training images: add some.")
+        raise DataError(f"{source} states the splits {joined(given)}, but no training images: add some.")
     return given

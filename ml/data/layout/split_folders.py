@@ -5,7 +5,7 @@ from pathlib import Path
 from ml.data.dataset import DataError
 from ml.data.files import walk
 from ml.data.layout.folders import Part, advice, enter, read_part, subfolders
-from ml.data.layout.listing import Listing, quoted
+from ml.data.layout.listing import Listing, joined, quoted
 from ml.data.layout.names import class_name, split_named
 from ml.data.split import SPLITS, Split
 
@@ -73,7 +73,7 @@ def read_splits(folder: Path, root: Path, found: list[Path]) -> Listing:
     given = tuple(split for split in SPLITS if split in parts)
     return Listing(
         folder=folder,
-        layout=f"{' and '.join(folders[split].name for split in given)}: {parts['train'].how}",
+        layout=f"{joined(folders[split].name for split in given)}: {parts['train'].how}",
         classes=parts["train"].classes,
         files=tuple(file for split in given for file in parts[split].files),
         unreadable=tuple(error for split in given for error in parts[split].unreadable),

@@ -85,8 +85,8 @@ def test_given_splits_are_kept_and_part_of_the_fingerprint(splits: Path) -> None
     for found in dataset.images:
         assert found.path.parts[-3] == {"validation": "val"}.get(found.split, found.split)
     described = report.describe(dataset, "")
-    assert "layout: train and val and test: one folder for each class" in described
-    assert "splits: train and validation and test as given\n" in described
+    assert "layout: train, val and test: one folder for each class" in described
+    assert "splits: train, validation and test as given\n" in described
     (splits / "val" / "cat" / "0.jpg").rename(splits / "train" / "cat" / "moved.jpg")
     assert collect(splits, progress=False).fingerprint != dataset.fingerprint
 

@@ -45,7 +45,10 @@ def test_files_named_by_class_are_read(tmp_path: Path, names: str) -> None:
 
 def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
     make(tmp_path, {"cat/old/{}.png": 1, "cat/new/{}.png": 2, "dog/old/{}.png": 1, "dog/new/{}.png": 1})
-    assert counted(read(tmp_path)) == COUNTED
+    listing = read(tmp_path)
+    assert counted(listing) == COUNTED
+    note = "the folders in the class folders (new, old) are parts of the classes, not classes."
+    assert listing.notes == (f"{tmp_path}: {note}",)
 
 
 def test_images_beside_class_folders_are_ignored_with_a_note(tmp_path: Path) -> None:
@@ -80,6 +83,12 @@ def test_unclear_folder_is_one_sentence(tmp_path: Path, files: dict[str, int], m
 def test_folder_without_labels_is_pointed_to_its_table(tmp_path: Path, files: dict[str, int]) -> None:
     (make(tmp_path, files) / "train.csv").write_text("file,label\n0.png,cat\n")
     with pytest.raises(DataError, match=r"give .*/train\.csv, which lists files and labels"):
+        read(tmp_path)
+
+
+def test_folder_of_archives_is_pointed_to_the_first(tmp_path: Path) -> None:
+    (tmp_path / "train.zip").touch()
+    with pytest.raises(DataError, match=r"give .*/train\.zip, or unpack it"):
         read(tmp_path)
 
 
