@@ -97,7 +97,7 @@ class Dataset:
             DataError: A class has none in a split, so it cannot be trained or measured.
         """
         counts = self.counts()
-        lacking = {name: split for name in self.classes for split in SPLITS if not counts[split][name]}
+        lacking = {name: split for name in self.classes for split in reversed(SPLITS) if not counts[split][name]}
         if not lacking:
             return
         name, split = next(iter(lacking.items()))
@@ -105,8 +105,8 @@ class Dataset:
         groups = len({image.group for image in images})
         if split in self.given_splits:
             raise DataError(
-                f"Class {name!r} has no usable image in the {split} split, which the data set states: add some, or "
-                "remove this split, so that it is made from the training images."
+                f"Class {name!r} has no usable image in the {split} split, which the data set states: add images that "
+                "are no copies of images in the other splits, or merge the splits, so that new ones are made."
             )
         others = f", and so have {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise DataError(

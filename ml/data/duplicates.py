@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from ml.data.dataset import Problem
 from ml.data.layout.listing import ListedFile
 from ml.data.near_duplicates import SIDE, find_near_duplicates, largest_group
-from ml.data.split import HELD_OUT
+from ml.data.split import HELD_OUT, Split
+
+# Of one image; more that look the same are frames of a camera or the like.
+MAX_COPIES_IN_SPLIT = 2
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,32 @@ def grouped(checked: Sequence[CheckedFile], problems: list[Problem]) -> tuple[li
     sizes = Counter(one.file.class_name for one in checked)
     limits = np.array([largest_group(sizes[one.file.class_name]) for one in checked], np.intp)
     found, crowded = find_near_duplicates(thumbnails, limits)
+    in_split = Counter(_class_and_split(one) for one in checked)
     groups = []
+    singles = dict(enumerate(checked))
     for indices in found:
-        members = sorted((checked[i] for i in indices), key=_held_out_first)
+        members = sorted((checked[i] for i in indices.tolist()), key=_held_out_first)
         first = members[0].file
+        copies = [one for one in members if one.file.split != first.split]
+        if _share_a_look(copies, in_split):
+            crowded += len(members)
+            continue
         groups.append([one for one in members if one.file.split == first.split])
         text = f"looks like {first.names[0]}, which is in the {first.split} split"
-        problems += [Problem(one.file.path, "duplicate", text) for one in members if one.file.split != first.split]
-    together = {i for indices in found for i in indices.tolist()}
-    return [*groups, *([one] for i, one in enumerate(checked) if i not in together)], crowded
+        problems += [Problem(one.file.path, "duplicate", text) for one in copies]
+        for i in indices.tolist():
+            del singles[i]
+    return [*groups, *([one] for one in singles.values())], crowded
+
+
+def _share_a_look(copies: Iterable[CheckedFile], in_split: Counter[tuple[str, Split | None]]) -> bool:
+    """Check for a group with most images of a class in a split: leaving them out would empty it."""
+    counts = Counter(_class_and_split(one) for one in copies)
+    return any(count > MAX_COPIES_IN_SPLIT and 2 * count > in_split[key] for key, count in counts.items())
+
+
+def _class_and_split(one: CheckedFile) -> tuple[str, Split | None]:
+    return one.file.class_name, one.file.split
 
 
 def _held_out_first(one: CheckedFile) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ml.data import report
+from ml.data.dataset import DataError
 from ml.data.scan import collect, scan
 from ml.data.split import SPLITS
 from tests import drawn_images
@@ -102,9 +103,10 @@ def test_missing_split_is_made_from_training_images(splits: Path) -> None:
     assert "splits: train and test as given, validation made from train" in report.describe(dataset, "")
 
 
-def test_many_alike_images_are_neither_refused_nor_left_out(tmp_path: Path) -> None:
-    """A disc before noise, in every image of a class."""
-    for start, (split, count) in enumerate({"train": 30, "val": 8, "test": 8}.items()):
+@pytest.mark.parametrize("counts", [(30, 8, 8), (5, 2, 2)])
+def test_alike_images_in_given_splits_are_not_left_out(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    """A square before noise, in every image of a class."""
+    for start, (split, count) in enumerate(zip(("train", "val", "test"), counts, strict=True)):
         for name, colour in (("cat", drawn_images.RED), ("dog", drawn_images.GREEN)):
             (tmp_path / split / name).mkdir(parents=True)
             for index in range(count):
@@ -113,8 +115,33 @@ def test_many_alike_images_are_neither_refused_nor_left_out(tmp_path: Path) -> N
                 disc.paste(colour, (9, 9, 39, 39))
                 (tmp_path / split / name / f"{index}.png").write_bytes(drawn_images.encode(disc))
     dataset = scan(tmp_path, progress=False)
-    assert (len(dataset.images), dataset.problems) == (92, ())
-    assert "92 images resemble many others" in report.describe(dataset, "")
+    assert (len(dataset.images), dataset.problems) == (2 * sum(counts), ())
+    assert f"{2 * sum(counts)} images resemble many others" in report.describe(dataset, "")
+
+
+def test_test_split_that_is_a_copy_of_training_is_one_sentence(tmp_path: Path) -> None:
+    for seed in range(20):
+        path = tmp_path / "train" / ("cat", "dog")[seed % 2] / f"{seed}.jpg"
+        copy = tmp_path / "test" / path.parent.name / path.name
+        for target, data in ((path, photo(seed)), (copy, variants(photo(seed))["poor.jpg"])):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    assert collect(tmp_path, progress=False).left_out() == {"duplicate": 20}
+    with pytest.raises(DataError, match="'cat' has no usable image in the train split, which the data set states"):
+        scan(tmp_path, progress=False)
+
+
+def test_alike_images_of_a_small_class_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    for name, start in (("cat", 0), ("dog", 100)):
+        for seed in range(5):
+            path = tmp_path / name / f"{seed}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(photo(start + seed))
+    for name, data in variants(photo(300)).items():
+        (tmp_path / "emu").mkdir(exist_ok=True)
+        (tmp_path / "emu" / name).write_bytes(data)
+    with pytest.raises(DataError, match=r"'emu' has too few images \(5 usable, 1 of them different.* needs 3 or more"):
+        scan(tmp_path, progress=False)
 
 
 def test_many_classes_are_rows_of_the_report(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from ml.data.dataset import DataError
 from ml.data.layout.archive import UNPACKED
 from ml.data.layout.read import read
 from ml.data.scan import collect
+from ml.data.unpack import unpack
 from tests.ml.data.layout import counted, make, zipped
 
 
@@ -51,3 +52,16 @@ def test_hostile_archive_is_refused_in_one_sentence(archive: Path, name: str) ->
         read(archive, progress=False)
     assert not UNPACKED.exists() or not any(UNPACKED.iterdir())
     assert not list(archive.parent.rglob("evil*"))
+
+
+def test_archive_that_another_process_unpacks_meanwhile_is_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All processes of a distributed training start with the same archive."""
+
+    def unpack_twice(source: Path, folder: Path, progress: bool) -> list[str]:
+        monkeypatch.setattr("ml.data.layout.archive.unpack", unpack)
+        read(archive, progress=False)
+        return unpack(source, folder, progress=progress)
+
+    monkeypatch.setattr("ml.data.layout.archive.unpack", unpack_twice)
+    assert len(read(archive, progress=False).files) == 5
+    assert len(list(UNPACKED.iterdir())) == 1
