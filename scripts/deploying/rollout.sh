@@ -4,13 +4,6 @@
 hopeless='ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull'
 hopeless="$hopeless|CreateContainerConfigError|CreateContainerError|RunContainerError|CrashLoopBackOff"
 
-# The pods of earlier versions, broken ones perhaps, are not what is waited for.
-remember_pods() {
-  for namespace in $(namespaces "$1"); do
-    k get pods -n "$namespace" -o go-template='{{range .items}}{{.metadata.name}} {{end}}'
-  done | tr ' ' '\n' | sed '/./s/$/ /' >old_pods.txt
-}
-
 wait_for_rollouts() {
   deadline=$(($(now) + timeout))
   sed -n 's/^Deployment //p' after.txt >deployments.txt
@@ -25,6 +18,7 @@ wait_for_rollout() {
   until k rollout status "deployment/$deployment" -n "$namespace" --timeout=3s </dev/null >rollout.txt 2>&1; do
     why="$namespace/$deployment is not ready after TIMEOUT=$timeout seconds: $(sed -n 1p rollout.txt)"
     [ "$(now)" -lt "$deadline" ] || return 1
+    [ -z "$interrupted" ] || { why="the wait was interrupted"; return 1; }
     # A registry that is away for a moment mends itself, and so does the mark of a rollout that failed before this one.
     stuck=$(grep 'progress deadline' rollout.txt || stuck_pods)
     if [ -z "$stuck" ]; then stuck_since=''; else stuck_since=${stuck_since:-$(now)}; fi
@@ -34,9 +28,16 @@ wait_for_rollout() {
   done
 }
 
+# Pods of the current version only: what is left of another one, broken perhaps, is not waited for.
 stuck_pods() {
-  k get pods -n "$namespace" -l "app.kubernetes.io/name=$deployment" -o go-template='{{range .items -}}
+  k get pods -n "$namespace" -l "pod-template-hash=$(current_hash)" -o go-template='{{range .items -}}
 {{$pod := .metadata.name}}{{if not .metadata.deletionTimestamp}}{{range .status.containerStatuses}}{{with .state.waiting -}}
 {{$pod}} {{.reason}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' </dev/null |
-    grep -E " ($hopeless)\$" | grep -vFf old_pods.txt
+    grep -E " ($hopeless)\$"
+}
+
+current_hash() {
+  k get replicasets -n "$namespace" -o go-template='{{range .items}}{{$set := .metadata}}{{range .metadata.ownerReferences -}}
+{{if eq .name "'"$deployment"'"}}{{index $set.annotations "deployment.kubernetes.io/revision"}} {{index $set.labels "pod-template-hash" -}}
+{{"\n"}}{{end}}{{end}}{{end}}' </dev/null | sort -n | sed -n '$s/.* //p'
 }

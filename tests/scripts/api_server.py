@@ -22,8 +22,8 @@ GROUPS = {
         *("Namespace", "ServiceAccount", "ConfigMap", "Secret", "Service", "PersistentVolumeClaim", "Pod", "Event"),
         *("LimitRange", "ResourceQuota"),
     ],
-    "apps/v1": ["Deployment"],
-    "batch/v1": ["CronJob"],
+    "apps/v1": ["Deployment", "ReplicaSet"],
+    "batch/v1": ["CronJob", "Job"],
     "autoscaling/v2": ["HorizontalPodAutoscaler"],
     "policy/v1": ["PodDisruptionBudget"],
     "networking.k8s.io/v1": ["NetworkPolicy"],
@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.cluster.get(resource, namespace, name)
             if query.get("previous") == "true":
                 raise RefusedError(400, "BadRequest", f"previous terminated container of {name} not found")
-            return f"a log line of {name}\n"
+            return self.cluster.logs.get(name.rpartition("-")[0], f"a log line of {name}\n")
         if sub:
             raise RefusedError(404, "NotFound", f"this server does not know {path}")
         if self.command == "GET" and name:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import threading
+import zlib
 from typing import Any
 
 Object = dict[str, Any]
@@ -30,12 +31,16 @@ class Cluster:
         """Images that cannot be pulled."""
         self.slow: set[str] = set()
         """Images whose pods never become ready, without a reason in their status."""
+        self.logs: dict[str, str] = {}
+        """Logs of the pods of a Deployment."""
         self.denied: set[str] = set()
         """Resources that must not be written."""
+        self.keeps_broken = False
+        """Pods that never were ready stay until the new one is ready."""
         self.leaving: float = 0
         """Seconds until a replaced pod is gone."""
         self.changes: list[str] = []
-        """Log of created, configured and deleted objects, without pods."""
+        """Log of created, configured and deleted objects, without pods and ReplicaSets."""
         self._count = itertools.count(1)
         for name in ("default", "kube-system"):
             self.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -81,10 +86,12 @@ class Cluster:
         return self._store("configured", key, new)
 
     def patch(self, resource: str, namespace: str, name: str, patch: Object) -> Object:
-        """Apply a patch of kubectl apply, whose annotation has the whole new object."""
+        """Apply a patch of kubectl apply, whose annotation has the whole new object, or one of the replicas."""
         old = self.get(resource, namespace, name)
         if _within(patch, old):
             return old
+        if patch.keys() == {"spec"} and patch["spec"].keys() == {"replicas"}:
+            return self.replace(resource, namespace, old | {"spec": old["spec"] | patch["spec"]})
         record = patch.get("metadata", {}).get("annotations", {}).get(RECORD)
         if not record:
             raise RefusedError(400, "BadRequest", f"a patch that is not of kubectl apply: {patch}")
@@ -109,7 +116,7 @@ class Cluster:
             raise RefusedError(403, "Forbidden", f'{key[0]} "{key[2]}" is forbidden')
         new["metadata"]["resourceVersion"] = str(next(self._count))
         self.objects[key] = new
-        if key[0] != "pods":
+        if key[0] not in ("pods", "replicasets"):
             self.changes.append(f"{verb} {key[0]}/{key[2]}")
         if key[0] == "deployments":
             self._roll_out(key[1], new)
@@ -118,17 +125,20 @@ class Cluster:
     def _roll_out(self, namespace: str, deployment: Object) -> None:
         """Start a pod of the new template, and remove the others once it is ready."""
         meta, template = deployment["metadata"], deployment["spec"]["template"]
-        pods = self.find("pods", namespace, f"app.kubernetes.io/name={meta['name']}")
-        old = [pod for pod in pods if pod["spec"] != template["spec"]]
+        wanted = deployment["spec"].get("replicas", 1)
+        pods = self.find("pods", namespace, f"app.kubernetes.io/name={meta['labels']['app.kubernetes.io/name']}")
+        old = [pod for pod in pods if pod["spec"] != template["spec"] or not wanted]
         ready = True
-        if len(old) == len(pods):
-            ready = self._start(namespace, f"{meta['name']}-{next(self._count)}", template)
-        else:
+        if wanted and len(old) == len(pods):
+            replica_set = self._replica_set(namespace, deployment)
+            ready = self._start(namespace, f"{meta['name']}-{next(self._count)}", template, replica_set)
+        elif wanted:
+            self._replica_set(namespace, deployment)
             (same,) = (pod for pod in pods if pod not in old)
             ready = same["status"]["containerStatuses"][0]["ready"]
         for pod in old:
-            # A pod that never was ready goes at once; a ready one stays until the new one is ready.
-            if ready or not pod["status"]["containerStatuses"][0]["ready"]:
+            # A ready pod stays until the new one is ready; another goes at once, unless there would be too few.
+            if ready or not (self.keeps_broken or pod["status"]["containerStatuses"][0]["ready"]):
                 pod["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"
                 key = "pods", namespace, pod["metadata"]["name"]
                 if self.leaving:
@@ -136,13 +146,27 @@ class Cluster:
                 else:
                     del self.objects[key]
         # One pod stands for all that are wanted.
-        wanted = deployment["spec"].get("replicas", 1)
         available = wanted if ready or any(pod["status"]["containerStatuses"][0]["ready"] for pod in old) else 0
         deployment["status"] = {"observedGeneration": meta["generation"], "updatedReplicas": wanted if ready else 1}
         deployment["status"] |= {"replicas": wanted if ready else wanted + 1}
         deployment["status"] |= {"availableReplicas": available, "readyReplicas": available}
 
-    def _start(self, namespace: str, name: str, template: Object) -> bool:
+    def _replica_set(self, namespace: str, deployment: Object) -> str:
+        """Create or renew the ReplicaSet of a template; return its hash."""
+        name, template = deployment["metadata"]["name"], json.dumps(deployment["spec"]["template"]["spec"])
+        label = f"{zlib.crc32(template.encode()):x}"
+        meta = {"name": f"{name}-{label}", "labels": {"pod-template-hash": label}}
+        meta |= {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": ""}]}
+        revisions = [
+            int(found["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+            for found in self.find("replicasets", namespace)
+        ]
+        meta |= {"annotations": {"deployment.kubernetes.io/revision": str(max(revisions, default=0) + 1)}}
+        self.objects.pop(("replicasets", namespace, meta["name"]), None)
+        self.create("replicasets", namespace, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta})
+        return label
+
+    def _start(self, namespace: str, name: str, template: Object, replica_set: str) -> bool:
         image = template["spec"]["containers"][0]["image"]
         ready = image not in self.missing | self.slow
         state: Object = {"running": {"startedAt": "2026-11-01T12:00:00Z"}}
@@ -151,7 +175,8 @@ class Cluster:
             self._event(namespace, name, f'{BACK_OFF} "{image}"')
         status = {"name": template["spec"]["containers"][0]["name"], "ready": ready, "restartCount": 0, "image": image}
         status |= {"imageID": "", "state": state}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": template["metadata"]["labels"]}}
+        labels = template["metadata"]["labels"] | {"pod-template-hash": replica_set}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}}
         pod |= {"spec": template["spec"]}
         pod |= {"status": {"phase": "Pending" if image in self.missing else "Running", "containerStatuses": [status]}}
         self.create("pods", namespace, pod)

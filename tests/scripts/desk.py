@@ -33,6 +33,7 @@ class Desk:
 
     def __init__(self, folder: Path, cluster: Cluster, address: str) -> None:
         self.cluster = cluster
+        self.shell = ["sh"]
         self.repository = folder / "repository"
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -70,7 +71,7 @@ class Desk:
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["sh", str(self.repository / "scripts" / "deploy"), *arguments],
+            [*self.shell, str(self.repository / "scripts" / "deploy"), *arguments],
             env=self.environment | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,6 +105,14 @@ class Desk:
         job = self.cluster.get("cronjobs", "monitoring", "post-deploy-accuracy")["spec"]["jobTemplate"]["spec"]
         return [pod["containers"][0]["image"] for pod in (service, job["template"]["spec"])]
 
+    def scale(self, replicas: int) -> None:
+        """Scale the service by hand."""
+        self.cluster.patch("deployments", "mlops", "mlops-service", {"spec": {"replicas": replicas}})
+
+    def replicas(self) -> int:
+        spec = self.cluster.get("deployments", "mlops", "mlops-service")["spec"]
+        return spec["replicas"]  # type: ignore[no-any-return]
+
     def state(self) -> dict[str, Any]:
         """Return all objects without pods, events and fields that the cluster adds."""
         added = {"uid", "resourceVersion", "generation", "creationTimestamp"}
@@ -111,7 +120,7 @@ class Desk:
             "/".join(key): {name: value for name, value in thing.items() if name not in ("status", "metadata")}
             | {"metadata": {name: value for name, value in thing["metadata"].items() if name not in added}}
             for key, thing in self.cluster.objects.items()
-            if key[0] not in ("pods", "events")
+            if key[0] not in ("pods", "replicasets", "events")
         }
 
     def lock(self, expires: float) -> None:

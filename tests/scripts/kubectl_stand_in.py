@@ -6,6 +6,7 @@ of this service. Both fail at arguments that the script does not use. NODE is th
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 REAL = os.environ["REAL_KUBECTL"]
-PORT_FORWARD = ["port-forward", "-n", "mlops", "svc/mlops-service", ":8000"]
+PORT_FORWARD = re.compile(r"port-forward -n mlops (svc/mlops-service|pod/[a-z0-9-]+) :8000")
 EXEC = ["-n", "mlops", "--", "cat", "models/champion/manifest.json"]
 
 
@@ -36,24 +37,30 @@ def backend(pod: Any) -> Any:
     return node.get(pod["spec"]["containers"][0]["image"]) or node["any image"]
 
 
-def port_forward() -> None:
+def port_forward(target: str) -> None:
+    if target.startswith("pod/"):
+        forward(get("pod", target.removeprefix("pod/")))
     service = get("service", "mlops-service")
     labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
     pods = get("pods", "-l", labels)["items"]
     if not pods:
         fail("timed out waiting for the condition")
     # kubectl takes any pod, also one that is leaving.
-    port = backend(min(pods, key=lambda pod: "deletionTimestamp" not in pod["metadata"]))["port"]
-    sys.stdout.write(f"Forwarding from 127.0.0.1:{port} -> 8000\n")
+    forward(min(pods, key=lambda pod: "deletionTimestamp" not in pod["metadata"]))
+
+
+def forward(pod: Any) -> NoReturn:
+    sys.stdout.write(f"Forwarding from 127.0.0.1:{backend(pod)['port']} -> 8000\n")
     sys.stdout.flush()
     signal.pause()
+    sys.exit()
 
 
 def main(arguments: list[str]) -> None:
     if arguments[:2] == ["--context", "minikube"]:
         arguments = arguments[2:]
-    if arguments == PORT_FORWARD:
-        port_forward()
+    if match := PORT_FORWARD.fullmatch(" ".join(arguments)):
+        port_forward(match[1])
     elif arguments[0] == "exec" and arguments[2:] == EXEC:
         sys.stdout.write(Path(backend(get("pod", arguments[1]))["bundle"], "manifest.json").read_text())
     elif arguments[0] in ("port-forward", "exec"):

@@ -27,7 +27,9 @@ def predictions(champion) -> float:
 
 def test_same_tag_changes_nothing(deployed):
     before = deployed.state()
-    assert deployed.deploy("v1")[0] == 0
+    code, printed = deployed.deploy("v1")
+    assert code == 0, printed
+    assert "Nothing differs from what the cluster has." in printed and "configured" not in printed
     assert deployed.cluster.changes == ["created configmaps/deploy-lock", "deleted configmaps/deploy-lock"]
     assert deployed.state() == before
 
@@ -37,6 +39,25 @@ def test_another_tag_and_repository_replace_the_first(deployed):
     assert code == 0, printed
     assert deployed.running() == [f"{INFERENCE}:v2", f"{MONITOR}:v2"]
     assert repository_url(deployed) == "https://git.example.org/us/pets"
+
+
+def test_service_that_was_scaled_to_0_gets_its_minimum(deployed):
+    deployed.scale(0)
+    code, printed = deployed.deploy("v1")
+    assert code == 0, printed
+    assert deployed.replicas() == 2
+
+
+def test_port_of_mlflow_is_in_the_setting_and_in_the_network_policy(deployed):
+    assert deployed.deploy("v1", MLFLOW_PORT="5001")[0] == 0
+    job = deployed.cluster.get("cronjobs", "monitoring", "post-deploy-accuracy")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    settings = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert settings["MLFLOW_TRACKING_URI"] == "http://host.minikube.internal:5001"
+    assert settings["PREDICT_URL"] == "http://mlops-service.mlops.svc:8000"
+    policy = deployed.cluster.get("networkpolicies", "monitoring", "post-deploy-accuracy")
+    ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert ports == [53, 53, 8000, 9091, 5001]
 
 
 def test_registry_is_written_in_lower_case(desk, champion):

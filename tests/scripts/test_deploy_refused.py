@@ -19,11 +19,13 @@ def test_wrong_tag_is_refused(desk, tag):
     ("settings", "named"),
     [
         ({"REGISTRY": "ghcr.io/ow ner"}, "REGISTRY=ghcr.io/ow ner"),
+        ({"REGISTRY": "ghcr.io/owner\n-x"}, "REGISTRY=ghcr.io/owner"),
         ({"REPOSITORY_URL": 'github.com/"'}, 'REPOSITORY_URL=github.com/"'),
         ({"OVERLAY": "kustomize/overlays/moon"}, "OVERLAY=kustomize/overlays/moon"),
         ({"OVERLAY": "/etc"}, "OVERLAY=/etc"),
         ({"OVERLAY": "kustomize/base/grafana"}, "inference"),
         ({"TIMEOUT": "soon"}, "TIMEOUT"),
+        ({"MLFLOW_PORT": "http"}, "MLFLOW_PORT=http"),
         ({"CONTEXT": "moon"}, "no cluster answers in context moon"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from tests import servers
 
 SCRIPT = servers.ROOT / "scripts" / "test_tools"
-PROGRAMS = ["chromium", "chromedriver", "curl", "git", "jq", "prometheus", "promtool", "prometheus-pushgateway", "ps"]
+PROGRAMS = ["busybox", "chromium", "chromedriver", "curl", "git", "jq", "prometheus", "promtool"]
+PROGRAMS += ["prometheus-pushgateway", "ps"]
 
 
 class Machine:

@@ -1,0 +1,79 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # part of scripts/deploy
+# The objects to apply: the overlay with this tag.
+
+# A throw-away overlay beside a copy: kustomize takes no absolute paths, and the tree stays as it is.
+render() {
+  mkdir deploy
+  cat >deploy/kustomization.yaml <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../$overlay]
+images:
+  - {name: inference, newName: $registry/inference, newTag: "$tag"}
+  - {name: localhost/mlops/inference, newName: $registry/inference, newTag: "$tag"}
+  - {name: monitor, newName: $registry/monitor, newTag: "$tag"}
+  - {name: localhost/mlops/monitor, newName: $registry/monitor, newTag: "$tag"}
+YAML
+  [ -z "$repository" ] || cat >>deploy/kustomization.yaml <<YAML
+patches:
+  - target: {kind: Deployment, name: prometheus}
+    patch: |-
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: prometheus}
+      spec: {template: {spec: {containers: [{name: prometheus, env: [{name: REPOSITORY_URL, value: "$repository"}]}]}}}
+YAML
+  render_deploy
+  # An MLflow elsewhere has its own port.
+  if [ "$mlflow_port" ] && grep -q ' http://host\.minikube\.internal:5000 *$' render.yaml; then
+    set_mlflow_port
+    render_deploy
+  fi
+  for image in inference monitor; do
+    grep -q "image: \"\{0,1\}$registry/$image:$tag\"\{0,1\} *\$" render.yaml ||
+      refuse "$overlay runs no image that is called $image or localhost/mlops/$image."
+  done
+  # An overlay may have its own namespaces, and a prefix before each name.
+  read -r service_namespace service <<TEXT
+$(named Service mlops-service)
+TEXT
+  read -r job_namespace job <<TEXT
+$(named CronJob post-deploy-accuracy)
+TEXT
+  [ "$service" ] && [ "$job" ] ||
+    refuse "$overlay needs a Service and a CronJob with the labels app.kubernetes.io/name of the bases."
+}
+
+render_deploy() { kubectl kustomize deploy >render.yaml || refuse "$overlay cannot be rendered, see above."; }
+
+# The port is in the monitor's setting and in its network policy.
+set_mlflow_port() {
+  cat >>deploy/kustomization.yaml <<YAML
+configMapGenerator:
+  - name: mlflow
+    literals: [port=$mlflow_port]
+    options: {annotations: {config.kubernetes.io/local-config: "true"}} # kept out of the result
+replacements:
+  - source: {kind: ConfigMap, name: mlflow, fieldPath: data.port}
+    targets:
+      - select: {kind: CronJob, name: post-deploy-accuracy}
+        fieldPaths: ["spec.jobTemplate.spec.template.spec.containers.*.env.[name=MLFLOW_TRACKING_URI].value"]
+        options: {delimiter: ":", index: 2}
+      - select: {kind: NetworkPolicy, name: post-deploy-accuracy}
+        fieldPaths: ["spec.egress.*.ports.[port=5000].port"]
+YAML
+}
+
+# Prints the namespace and the name of an object of the render, by its kind and its label app.kubernetes.io/name.
+named() { # kind label
+  awk -v kind="$1" -v label="$2" '
+    function flush() { if (found == kind && component == label) print namespace, name; found = component = "" }
+    { gsub(/"/, "") }
+    /^---/ { flush() }
+    /^[a-z]/ { section = $1 }
+    /^kind: / { found = $2 }
+    section == "metadata:" && /^  name: / { name = $2 }
+    section == "metadata:" && /^  namespace: / { namespace = $2 }
+    section == "metadata:" && /^    app\.kubernetes\.io\/name: / { component = $2 }
+    END { flush() }' render.yaml | sed -n 1p
+}
