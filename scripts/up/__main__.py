@@ -114,7 +114,8 @@ def main() -> int:
         parser.error("a COMMAND needs --only mlflow before it")
     exempt = [value for name in ("NO_PROXY", "no_proxy") if (value := os.environ.get(name))]
     if "*" not in exempt:  # a company's proxy cannot reach this machine
-        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join([*exempt, LOCALHOST, "localhost"])
+        own = (LOCALHOST, "localhost", os.environ.get("MLFLOW_HOST") or LOCALHOST)
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join([*exempt, *dict.fromkeys(own)])
     os.chdir(Path(__file__).parents[2])
     try:
         return asyncio.run(run(Settings(), bool(arguments.only), arguments.command))

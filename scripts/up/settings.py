@@ -1,5 +1,6 @@
 """Settings of ``make up``: environment variables. Relative paths start at the root of the repository."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +8,23 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOCALHOST = "127.0.0.1"
+ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
+
+
+def _own_address(host: str) -> str:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.bind(address)
+    except OSError:
+        raise ValueError("this machine has no such address") from None
+    return host
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 # Others are ignored: some shells set HOST to the name of the machine.
-Host = Annotated[str, AfterValidator(lambda host: host if host in ("0.0.0.0", "::") else LOCALHOST)]  # noqa: S104
+Host = Annotated[str, AfterValidator(lambda host: host if host in ALL_ADDRESSES else LOCALHOST)]
+OwnAddress = Annotated[str, AfterValidator(_own_address)]
 
 
 class Settings(BaseSettings):
@@ -20,7 +35,7 @@ class Settings(BaseSettings):
     port: Port = Field(default=8000, description="port of the service")
     host: Host = Field(default=LOCALHOST, description="its address; 0.0.0.0 or :: for the network")
     mlflow_port: Port = Field(default=5000, description="port of MLflow")
-    mlflow_host: str = Field(default=LOCALHOST, description="its address; 0.0.0.0 for the network, minikube too")
+    mlflow_host: OwnAddress = Field(default=LOCALHOST, description="its address; 0.0.0.0 for the network, minikube too")
     mlflow_auth_config_path: str = Field(default="", description="makes it ask for a password: docs/security.md")
     prometheus_port: Port = Field(default=9090, description="port of Prometheus, which runs if it is installed")
     monitor_interval: float = Field(default=300, gt=0, allow_inf_nan=False, description="seconds between two checks")
@@ -34,5 +49,5 @@ def describe() -> str:
     lines = [
         f"  {name.upper():<24}{field.description}; default: {field.default or 'not set'}" for name, field in fields
     ]
-    title, note = "settings (environment variables):", "The README lists those of the service and of its monitor."
+    title, note = "settings (environment variables):", "docs/serving.md lists those of the service and of its monitor."
     return "\n".join([title, *lines, note])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ from pathlib import Path
 import requests
 
 from scripts.up.programs import Program
-from scripts.up.settings import LOCALHOST
 
 TICK = 0.1
 START_LIMIT = 180
@@ -54,13 +54,26 @@ def require_free_ports(servers: list[Program]) -> None:
     """Raise a FailedError that names a port which is taken, and its setting."""
     ports = [server.port for server in servers]
     for server in servers:
-        with socket.socket() as probe:
-            # Connect, not bind: macOS lets one bind to 127.0.0.1 a port that AirPlay has on all addresses.
-            if ports.count(server.port) > 1 or probe.connect_ex((LOCALHOST, server.port)) == 0:
-                raise FailedError(
-                    f"Port {server.port}, which {server.name} needs, is taken. Stop the program that listens there "
-                    f"(another make up?), or choose another port: {server.port_setting}={max(ports) + 1}."
-                )
+        if ports.count(server.port) > 1 or is_taken(server):
+            raise FailedError(
+                f"Port {server.port}, which {server.name} needs, is taken. Stop the program that listens there "
+                f"(another make up?), or choose another port: {server.port_setting}={max(ports) + 1}."
+            )
+
+
+def is_taken(server: Program) -> bool:
+    """Return whether another program listens where a server will listen."""
+    with contextlib.suppress(OSError), socket.create_connection((server.near_host, server.port), 2):
+        return True
+    # macOS lets one bind to 127.0.0.1 a port that AirPlay has on all addresses; only the connection above finds it.
+    family, kind, _, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier server may linger
+        try:
+            probe.bind(address)
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 @contextlib.asynccontextmanager

@@ -105,6 +105,24 @@ def test_taken_port_is_named_with_its_setting(tmp_path, setting):
     assert not (tmp_path / "state" / "logs").exists()
 
 
+@pytest.mark.parametrize(("taken", "host"), [("127.0.0.2", "127.0.0.2"), ("127.0.0.2", "0.0.0.0")])
+def test_port_of_mlflow_is_looked_up_at_its_host(tmp_path, taken, host):
+    with socket.create_server((taken, 0)) as listener:
+        port = listener.getsockname()[1]
+        with launched(tmp_path, "--only", "mlflow", MLFLOW_PORT=port, MLFLOW_HOST=host) as up:
+            assert up.wait() == 1
+            assert f"Port {port}" in up.printed and "choose another port: MLFLOW_PORT=" in up.printed
+
+
+def test_mlflow_answers_at_its_host_while_its_port_is_taken_elsewhere(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with launched(tmp_path, "--only", "mlflow", MLFLOW_PORT=port, MLFLOW_HOST="127.0.0.2") as up:
+            up.wait_for("Ctrl-C stops everything.")
+            assert f": http://127.0.0.2:{port}\n" in up.printed
+            assert MlflowClient(f"http://127.0.0.2:{port}").search_experiments()
+
+
 def test_program_that_ends_at_its_start_shows_its_log_and_ends_all(tmp_path):
     with launched(tmp_path, WORKERS="many") as up:
         assert up.wait() == 1
@@ -126,6 +144,7 @@ def test_state_folder_that_cannot_be_written_is_one_sentence(tmp_path, arguments
     [
         ({"PORT": "http"}, "PORT is 'http'"),
         ({"MLFLOW_PORT": "70000"}, "MLFLOW_PORT is '70000'"),
+        ({"MLFLOW_HOST": "192.0.2.1"}, "MLFLOW_HOST is '192.0.2.1'"),
         ({"PORT": "7001", "MLFLOW_PORT": "7001"}, "Port 7001"),
         ({"MONITOR_INTERVAL": "0"}, "MONITOR_INTERVAL is '0'"),
     ],
