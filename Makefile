@@ -3,7 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 SERVICES := services/inference/requirements.txt services/monitor/requirements.txt
+
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH=$(TORCH) is not known: TORCH=cpu installs PyTorch without its packages for GPUs)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets lock audit clean
@@ -91,7 +96,7 @@ lock: $(VENV)/full.stamp ## lock the versions and hashes of the packages in the 
 	@$(BIN)/python -m scripts.licences
 
 audit: | $(BIN)/python ## look up known vulnerabilities of the packages in the images, at pypi.org
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^pip-audit==' requirements.txt)"
+	@$(INSTALL) --quiet "$$(grep '^pip-audit==' requirements.txt)"
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
 	  --requirement services/inference/requirements.lock --requirement services/monitor/requirements.lock
 
@@ -101,19 +106,28 @@ clean: ## remove the environment and caches; databases and data sets stay
 
 # Two steps of one environment: `up` and `mlflow` need no PyTorch, which takes gigabytes.
 $(VENV)/up.stamp: requirements-up.txt $(SERVICES) | $(BIN)/python
-	@echo "Installing the packages into $(VENV), once; this takes a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-up.txt
+	@echo "Installing the packages into $(VENV), once: 0.9 GB, a minute or two"
+	@$(INSTALL) -r requirements-up.txt
 	@touch $@
 
 $(VENV)/full.stamp: requirements.txt requirements-up.txt $(SERVICES) | $(BIN)/python
-	@echo "Installing the packages into $(VENV), once; PyTorch is large, this takes some minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing the packages into $(VENV), once: $(if $(TORCH),some minutes,6.8 GB on Linux; some minutes. TORCH=cpu leaves out what is for GPUs)"
+	@$(INSTALL) $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/cpu) -r requirements.txt
 	@touch $(VENV)/up.stamp $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "PYTHON=$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12 ..."; exit 2; }
+	@test -z "$(FAULT)" || { echo "Making the environment $(VENV) anew: $(FAULT)."; rm -rf $(VENV); }
 	@# On Debian, venv fails after it made python; the next make would take the half for the whole.
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "The environment $(VENV) cannot be made. On Debian and Ubuntu: apt install python3-venv; then run make again."; \
 	  exit 1; }
+
+# Python may have been updated or removed since, or the clone moved: then everything is installed anew.
+ifneq ($(wildcard $(VENV)/pyvenv.cfg),)
+FAULT := $(shell if [ -e $(BIN)/python ]; then $(BIN)/python -I scripts/check_environment.py; else echo its Python is gone; fi)
+endif
+ifneq ($(FAULT),)
+.PHONY: $(BIN)/python $(VENV)/up.stamp $(VENV)/full.stamp
+endif

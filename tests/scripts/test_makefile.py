@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -62,3 +63,64 @@ def test_changed_list_of_packages_is_installed_again(tmp_path):
     plan = ("--dry-run", "up", f"VENV={tmp_path}")
     assert "pip install" not in make(*plan).stdout
     assert "pip install" in make(*plan, "-W", "services/monitor/requirements.txt").stdout
+
+
+def environment(folder):
+    """Create an environment with all packages, as far as make can tell."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (folder / "bin" / "pip").write_text(f"#!{folder}/bin/python\n")
+    (folder / "up.stamp").touch()
+    return folder
+
+
+def remove_python(venv):
+    for python in (venv / "bin").glob("python*"):
+        python.unlink()
+        python.symlink_to("/removed/bin/python3")
+
+
+def update_python(venv):
+    (packages,) = (venv / "lib").iterdir()
+    packages.rename(venv / "lib" / "python3.1")
+
+
+def move_clone(venv):
+    # As pip writes a long path.
+    (venv / "bin" / "pip").write_text('#!/bin/sh\n\'\'\'exec\' "/home/me/my clone/.venv/bin/python" "$0" "$@"\n')
+
+
+FAULTS = {
+    remove_python: "its Python is gone",
+    update_python: "its packages are not for Python 3.",
+    move_clone: "it was moved here from /home/me/my clone/.venv",
+}
+
+
+@pytest.mark.parametrize("damage", FAULTS)
+def test_environment_that_cannot_be_used_is_made_anew(tmp_path, damage):
+    venv = environment(tmp_path / "venv")
+    assert "pip install" not in make("--dry-run", "up", f"VENV={venv}").stdout
+    damage(venv)
+    plan = make("--dry-run", "up", f"VENV={venv}").stdout
+    assert FAULTS[damage] in plan and re.search(r"pip install .*-r requirements-up.txt", plan)
+    assert (venv / "up.stamp").exists(), "a dry run changes nothing"
+
+
+def test_new_environment_replaces_one_without_python(tmp_path):
+    venv = environment(tmp_path / "venv")
+    remove_python(venv)
+    done = make(f"{venv}/bin/python", f"VENV={venv}", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stderr
+    assert not (venv / "up.stamp").exists()
+    assert subprocess.run([venv / "bin" / "python", "-m", "pip", "--version"], check=True, capture_output=True).stdout
+
+
+def test_torch_for_the_cpu_comes_from_its_index(tmp_path):
+    plan, index = (
+        ("--dry-run", "test", f"VENV={tmp_path / 'venv'}"),
+        "--extra-index-url https://download.pytorch.org/whl/cpu",
+    )
+    assert index not in make(*plan).stdout
+    assert f"{index} -r requirements.txt" in make(*plan, "TORCH=cpu").stdout
+    wrong = make(*plan, "TORCH=cu130")
+    assert wrong.returncode == 2 and "TORCH=cpu" in wrong.stderr
