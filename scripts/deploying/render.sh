@@ -42,6 +42,10 @@ $(named CronJob post-deploy-accuracy)
 TEXT
   [ "$service" ] && [ "$job" ] ||
     refuse "$overlay needs a Service and a CronJob with the labels app.kubernetes.io/name of the bases."
+  if [ "$service_namespace/$service" != mlops/mlops-service ] && grep -q ' http://mlops-service\.mlops\.svc:8000 *$' render.yaml; then
+    refuse "$overlay names its Service $service in $service_namespace, but its settings name mlops-service in mlops." \
+      "Add to its kustomization.yaml: transformers: [../../addresses]"
+  fi
 }
 
 render_deploy() { kubectl kustomize deploy >render.yaml || refuse "$overlay cannot be rendered, see above."; }

@@ -20,13 +20,13 @@ def endpoint(job: str, address: str, **labels: str) -> Target:
     """Return the target that service discovery finds for a pod of a Service.
 
     Args:
-        job: The name of the job and of its Service.
+        job: The name of the job, and the label app.kubernetes.io/name of its Service.
         address: The pod's host and port.
         labels: Further or other labels, without ``__meta_kubernetes_``.
     """
     found = {
         "namespace": "mlops",
-        "service_name": job,
+        "service_label_app_kubernetes_io_name": job,
         "endpointslice_port_name": "http",
         "pod_name": f"{job}-0",
         "pod_node_name": "node",

@@ -37,12 +37,12 @@ def targets(tmp_path_factory, endless):
     itself = f"127.0.0.1:{port}"
     found = {
         name: [
-            endpoint(name, itself, namespace=job[0]["namespaces"]["names"][0]),
+            endpoint(name, itself),
             endpoint(name, "127.0.0.1:1", endpointslice_port_name="debug"),
             endpoint("grafana", "127.0.0.1:2"),
             endpoint(f"not-{name}", "127.0.0.1:3"),
         ]
-        for name, job in DISCOVERED.items()
+        for name in DISCOVERED
     } | {"prometheus": itself}
     found["mlops-service"].append(endpoint("mlops-service", endless, pod_name="endless"))
     options = (folder, static(folder, found), port, "--enable-feature=expand-external-labels")
@@ -79,8 +79,10 @@ def test_runbook_links_begin_with_the_repository_of_the_environment(targets, min
 
 @pytest.mark.parametrize("job", DISCOVERED)
 def test_discovery_uses_the_namespace_of_the_service(minikube, job):
-    namespace = manifests.find(minikube, "Service", job)["metadata"]["namespace"]
-    assert DISCOVERED[job] == [{"role": "endpointslice", "namespaces": {"names": [namespace]}}]
+    service = manifests.find(minikube, "Service", job)["metadata"]
+    own = {"own_namespace": True} if service["namespace"] == "monitoring" else {"names": [service["namespace"]]}
+    assert DISCOVERED[job] == [{"role": "endpointslice", "namespaces": own}]
+    assert service["labels"]["app.kubernetes.io/name"] == job
 
 
 def test_metrics_have_a_media_type_that_prometheus_reads(tmp_path):

@@ -105,6 +105,13 @@ class Desk:
         job = self.cluster.get("cronjobs", "monitoring", "post-deploy-accuracy")["spec"]["jobTemplate"]["spec"]
         return [pod["containers"][0]["image"] for pod in (service, job["template"]["spec"])]
 
+    def overlay(self, name: str, **kustomization: Any) -> None:
+        """Write an overlay."""
+        folder = self.repository / "kustomize" / "overlays" / name
+        folder.mkdir(exist_ok=True)
+        head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+        (folder / "kustomization.yaml").write_text(json.dumps(head | kustomization))
+
     def scale(self, replicas: int) -> None:
         """Scale the service by hand."""
         self.cluster.patch("deployments", "mlops", "mlops-service", {"spec": {"replicas": replicas}})

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 REAL = os.environ["REAL_KUBECTL"]
-PORT_FORWARD = re.compile(r"port-forward -n mlops (svc/mlops-service|pod/[a-z0-9-]+) :8000")
-EXEC = ["-n", "mlops", "--", "cat", "models/champion/manifest.json"]
+PORT_FORWARD = re.compile(r"port-forward -n (mlops|team-a) (svc/[a-z-]*mlops-service|pod/[a-z0-9-]+) :8000")
+EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat models/champion/manifest.json")
 
 
 def fail(message: str) -> NoReturn:
     sys.exit(f"error: {message}")
 
 
-def get(*arguments: str) -> Any:
-    done = subprocess.run([REAL, "get", "-n", "mlops", "-o", "json", *arguments], capture_output=True, text=True)
+def get(namespace: str, *arguments: str) -> Any:
+    done = subprocess.run([REAL, "get", "-n", namespace, "-o", "json", *arguments], capture_output=True, text=True)
     if done.returncode:
         fail(done.stderr)
     return json.loads(done.stdout)
@@ -37,12 +37,13 @@ def backend(pod: Any) -> Any:
     return node.get(pod["spec"]["containers"][0]["image"]) or node["any image"]
 
 
-def port_forward(target: str) -> None:
-    if target.startswith("pod/"):
-        forward(get("pod", target.removeprefix("pod/")))
-    service = get("service", "mlops-service")
+def port_forward(namespace: str, target: str) -> None:
+    kind, _, name = target.partition("/")
+    if kind == "pod":
+        forward(get(namespace, "pod", name))
+    service = get(namespace, "service", name)
     labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
-    pods = get("pods", "-l", labels)["items"]
+    pods = get(namespace, "pods", "-l", labels)["items"]
     if not pods:
         fail("timed out waiting for the condition")
     # kubectl takes any pod, also one that is leaving.
@@ -59,10 +60,11 @@ def forward(pod: Any) -> NoReturn:
 def main(arguments: list[str]) -> None:
     if arguments[:2] == ["--context", "minikube"]:
         arguments = arguments[2:]
-    if match := PORT_FORWARD.fullmatch(" ".join(arguments)):
-        port_forward(match[1])
-    elif arguments[0] == "exec" and arguments[2:] == EXEC:
-        sys.stdout.write(Path(backend(get("pod", arguments[1]))["bundle"], "manifest.json").read_text())
+    line = " ".join(arguments)
+    if match := PORT_FORWARD.fullmatch(line):
+        port_forward(match[1], match[2])
+    elif match := EXEC.fullmatch(line):
+        sys.stdout.write(Path(backend(get(match[2], "pod", match[1]))["bundle"], "manifest.json").read_text())
     elif arguments[0] in ("port-forward", "exec"):
         fail(f"the stand-in does not know: kubectl {' '.join(arguments)}")
     else:

@@ -1,5 +1,6 @@
 """scripts/deploy: the state of the cluster afterwards, and the lock."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,25 @@ def test_port_of_mlflow_is_in_the_setting_and_in_the_network_policy(deployed):
     policy = deployed.cluster.get("networkpolicies", "monitoring", "post-deploy-accuracy")
     ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
     assert ports == [53, 53, 8000, 9091, 5001]
+
+
+def test_overlay_with_its_own_namespace_and_prefix_is_deployed(desk):
+    desk.cluster.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}})
+    desk.overlay("mine", namespace="team-a", namePrefix="dev-", resources=["../../base"])
+    code, printed = desk.deploy("v1", OVERLAY="kustomize/overlays/mine")
+    assert code == 2, printed
+    assert "transformers: [../../addresses]" in printed
+    desk.overlay(
+        "mine", namespace="team-a", namePrefix="dev-", resources=["../../base"], transformers=["../../addresses"]
+    )
+    repository = {"REPOSITORY_URL": "https://git.example.org/us/pets", "MLFLOW_PORT": "5001"}
+    code, printed = desk.deploy("v1", OVERLAY="kustomize/overlays/mine", **repository)
+    assert code == 0, printed
+    assert "Waiting for team-a/dev-mlops-service" in printed
+    prometheus = desk.cluster.get("deployments", "team-a", "dev-prometheus")
+    assert repository["REPOSITORY_URL"] in json.dumps(prometheus["spec"]["template"])
+    job = desk.cluster.get("cronjobs", "team-a", "dev-post-deploy-accuracy")
+    assert "http://host.minikube.internal:5001" in json.dumps(job["spec"])
 
 
 def test_registry_is_written_in_lower_case(desk, champion):
