@@ -34,12 +34,10 @@ YAML
       refuse "$overlay runs no image that is called $image or localhost/mlops/$image."
   done
   # An overlay may have its own namespaces, and a prefix before each name.
-  read -r service_namespace service <<TEXT
-$(named Service mlops-service)
-TEXT
-  read -r job_namespace job <<TEXT
-$(named CronJob post-deploy-accuracy)
-TEXT
+  found=$(named Service mlops-service)
+  service_namespace=${found% *} service=${found#* }
+  found=$(named CronJob post-deploy-accuracy)
+  job_namespace=${found% *} job=${found#* }
   [ "$service" ] && [ "$job" ] ||
     refuse "$overlay needs a Service and a CronJob with the labels app.kubernetes.io/name of the bases."
   if [ "$service_namespace/$service" != mlops/mlops-service ] && grep -q ' http://mlops-service\.mlops\.svc:8000 *$' render.yaml; then

@@ -43,7 +43,8 @@ other_pods() { service_pods | sed '/ new$/d'; }
 service_pods() {
   k get pods -n "$service_namespace" -l app.kubernetes.io/name=mlops-service -o go-template='{{range .items -}}
 {{$kind := "old"}}{{range .spec.containers}}{{if eq .image "'"$registry/inference:$tag"'"}}{{$kind = "new"}}{{end}}{{end -}}
-{{if .metadata.deletionTimestamp}}{{$kind = "leaving"}}{{end}}{{.metadata.name}} {{$kind}}{{"\n"}}{{end}}'
+{{if .metadata.deletionTimestamp}}{{$kind = "leaving"}}{{end -}}
+{{if not (or (eq .status.phase "Failed") (eq .status.phase "Succeeded"))}}{{.metadata.name}} {{$kind}}{{"\n"}}{{end}}{{end}}'
 }
 
 # The first version in a JSON text: a model's own stands before all others.

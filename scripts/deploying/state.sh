@@ -46,9 +46,9 @@ budgets() {
 restore_minimum() {
   sed -n 's/^HorizontalPodAutoscaler //p' after.txt >autoscalers.txt
   while read -r namespace autoscaler; do
-    read -r deployment minimum <<TEXT
-$(k get horizontalpodautoscaler "$autoscaler" -n "$namespace" -o go-template='{{.spec.scaleTargetRef.name}} {{or .spec.minReplicas 1}}' </dev/null)
-TEXT
+    found=$(k get horizontalpodautoscaler "$autoscaler" -n "$namespace" \
+      -o go-template='{{.spec.scaleTargetRef.name}} {{or .spec.minReplicas 1}}' </dev/null)
+    deployment=${found% *} minimum=${found#* }
     [ "$(k get deployment "$deployment" -n "$namespace" -o jsonpath='{.spec.replicas}' </dev/null)" = 0 ] || continue
     say "$namespace/$deployment was scaled to 0: starting $minimum pods"
     k patch deployment "$deployment" -n "$namespace" --type merge --patch "{\"spec\": {\"replicas\": $minimum}}" \

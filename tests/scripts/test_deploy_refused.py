@@ -42,6 +42,14 @@ def test_usage_is_printed_without_a_tag(desk):
     assert "usage: scripts/deploy TAG" in printed and "exit codes:" in printed
 
 
+@pytest.mark.parametrize(("key", "named"), [("key\r\n", "no cluster answers"), ("two\nkeys\n", "must hold one key")])
+def test_key_file_holds_one_key_with_any_line_end(desk, tmp_path, key, named):
+    (tmp_path / "key").write_bytes(key.encode())
+    code, printed = desk.deploy("v1", PREDICT_API_KEY_FILE=str(tmp_path / "key"), CONTEXT="moon")
+    assert code == 2, printed
+    assert named in printed
+
+
 @pytest.mark.parametrize("tool", ["kubectl", "curl"])
 def test_missing_tool_is_named(desk, tool):
     needed = {
