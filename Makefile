@@ -22,7 +22,7 @@ up: $(VENV)/up.stamp ## run the service, MLflow, the monitor and Prometheus on t
 mlflow: $(VENV)/up.stamp ## run the MLflow server alone
 	@$(BIN)/python -m scripts.up --only mlflow
 
-train: need-data $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [ARGS='--epochs 5 …']
+train: need-data $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<folder> [TORCH=cpu] [ARGS='--epochs 5 …']
 	@$(BIN)/python -m scripts.up --only mlflow -- $(BIN)/python -m ml.train --data "$(DATA)" $(ARGS)
 
 need-data:
@@ -55,7 +55,7 @@ labelled-images: $(VENV)/up.stamp ## give labelled images to the monitor of the 
 	@manifest=$$($(BIN)/python -m scripts.labelled_images "$(DIR)" $(or $(N),20)) && \
 	  printf '%s\n' "$$manifest" | kubectl apply --server-side --force-conflicts -f -
 
-test: $(VENV)/full.stamp ## run the tests, or some of them: ARGS='tests/services -k name'
+test: $(VENV)/full.stamp ## run the tests, or some of them: [TORCH=cpu] ARGS='tests/services -k name'
 	@scripts/test_tools
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
