@@ -14,7 +14,7 @@ def make(*arguments):
     # Without the settings of the `make test` that runs this.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", *arguments], cwd=servers.ROOT, env=environment, capture_output=True, text=True, timeout=60
+        ["make", *arguments], cwd=servers.ROOT, env=environment, capture_output=True, text=True, timeout=200
     )
 
 
