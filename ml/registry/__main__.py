@@ -27,7 +27,8 @@ from ml.registry.model_registry import (
     register,
     served_bundle,
 )
-from ml.tracking.client import DEFAULT_ADDRESS, Failure, connect, reason
+from ml.tracking.address import DEFAULT_ADDRESS
+from ml.tracking.client import Failure, connect, reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

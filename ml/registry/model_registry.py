@@ -16,7 +16,7 @@ from ml.data.dataset import Dataset
 from ml.data.folder import slug
 from ml.errors import UserError
 from ml.registry.gate import Verdict, gate
-from ml.tracking.client import Failure, reason
+from ml.tracking.client import Failure, file_timeout, reason
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -32,10 +32,11 @@ class RegistryError(UserError):
 
 @contextlib.contextmanager
 def _explained(action: str) -> Iterator[None]:
-    try:
-        yield
-    except Failure as error:
-        raise RegistryError(f"MLflow does not {action}: {reason(error)}.") from error
+    with file_timeout():
+        try:
+            yield
+        except Failure as error:
+            raise RegistryError(f"MLflow does not {action}: {reason(error)}.") from error
 
 
 def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:

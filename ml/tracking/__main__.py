@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml.tracking.client import DEFAULT_ADDRESS, TrackingError, connect
+from ml.tracking.address import DEFAULT_ADDRESS
+from ml.tracking.client import TrackingError, connect
 from ml.tracking.tracker import Tracker
 
 

@@ -1,7 +1,7 @@
 """Log a training run to MLflow; what cannot be sent now is kept in order and sent later."""
 
+import contextlib
 import json
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,24 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Metric, Param
+from mlflow.exceptions import MlflowException
 
 from ml.atomic import whole_file
-from ml.tracking.client import Failure, TrackingError, answered, reason
+from ml.tracking.client import (
+    Failure,
+    TrackingError,
+    answered,
+    artifact_folder,
+    failed_in_server,
+    file_timeout,
+    reason,
+    timed_out,
+)
+from ml.tracking.names import metric_name, shortened
 
 STATE_FILE = "tracking.json"
-MAX_METRIC_NAME = 250  # MLflow's limit
+MODEL = "model"
+FILES = ("file", "model")
 
 
 class Tracker:
@@ -31,6 +43,8 @@ class Tracker:
         self._logged: list[list[Any]] = state.get("said", [])
         self._model_id: str | None = state.get("model_id")
         self._started: int = state.get("started", 0)  # milliseconds since 1970
+        # Files that MLflow did not take in time: the next epoch must not wait for them again.
+        self._too_slow: list[dict[str, Any]] = []
 
     @classmethod
     def start(
@@ -43,7 +57,9 @@ class Tracker:
         """
         try:
             found = client.get_experiment_by_name(experiment)
-            experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+            experiment_id = (
+                found.experiment_id if found else client.create_experiment(experiment, artifact_folder(client))
+            )
             run = client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except Failure as error:
             raise TrackingError(f"MLflow does not accept the run {run_name!r}: {reason(error)}.") from error
@@ -73,14 +89,14 @@ class Tracker:
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log parameters."""
-        self._add(kind="parameters", values={k: str(v) for k, v in values.items()})
+        self._add(kind="parameters", values={k: shortened(str(v)) for k, v in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at a step, with the present time; repeated calls of a resumed run are ignored.
 
         Metrics without a step are logged again if they changed, since a resumed run may train for more epochs.
         """
-        values = {re.sub(r"[^\w.\- :/]", "_", name)[:MAX_METRIC_NAME]: value for name, value in values.items()}
+        values = {metric_name(name): value for name, value in values.items()}
         keys = {name: [name, step] if step else [name, 0, value] for name, value in values.items()}
         new = {name: value for name, value in values.items() if keys[name] not in self._logged}
         if not new:
@@ -103,6 +119,8 @@ class Tracker:
 
     def finish(self, status: str = "FINISHED") -> list[str]:
         """End the run; see ``unsent`` for the result."""
+        if status == "FINISHED":
+            self._too_slow.clear()
         self.status(status)
         return self.unsent()
 
@@ -110,18 +128,40 @@ class Tracker:
         """Describe the items that could not be sent; ``python -m ml.tracking FOLDER`` sends them."""
         return [_describe(item) for item in self._pending]
 
+    def has_sent(self, path: Path) -> bool:
+        """Tell whether MLflow has a logged file or folder, and answered the last request."""
+        waiting = [(item["kind"], item.get("path")) for item in self._pending]
+        return ("file", self._relative(path)) not in waiting and ("status", None) not in waiting
+
     def flush(self) -> None:
-        """Send the queue in order. A refused item is skipped; if MLflow does not answer, the rest waits."""
-        for item in list(self._pending):
+        """Send the queue in order. An item that fails is skipped; if MLflow does not answer, the rest waits."""
+        for item in [item for item in self._pending if item not in self._too_slow]:
+            is_file = item["kind"] in FILES
             try:
-                self._send(item)
+                with file_timeout() if is_file else contextlib.nullcontext():
+                    self._try(item)
             except Failure as error:
-                item["problem"] = reason(error)
-                if not answered(error):
+                if timed_out(error) and is_file:
+                    self._too_slow.append(item)
+                # A file that is slow or breaks the connection does not tell whether MLflow answers.
+                if not answered(error) and not (is_file and self._is_up()):
                     break
-            else:
-                self._pending.remove(item)
         self._save()
+
+    def _try(self, item: dict[str, Any]) -> None:
+        try:
+            self._send(item)
+        except Failure as error:
+            item["problem"] = reason(error)
+            raise
+        self._pending.remove(item)
+
+    def _is_up(self) -> bool:
+        try:
+            self.client.get_run(self.run_id)
+        except Failure as error:
+            return answered(error)
+        return True
 
     def _add(self, **item: Any) -> None:
         self._pending.append(item)
@@ -141,7 +181,13 @@ class Tracker:
             case "file":
                 self.client.log_artifact(self.run_id, str(self.folder / item["path"]), item["to"])
             case "model":
-                self._send_model(item)
+                try:
+                    self._send_model(item)
+                except MlflowException as error:
+                    if not answered(error) or failed_in_server(error):
+                        raise
+                    # MLflow 2 and many hosted servers have no logged models.
+                    self.client.log_artifacts(self.run_id, str(self.folder / item["path"]), MODEL)
             case "status" if item["status"] == "RUNNING":
                 self.client.update_run(self.run_id, status="RUNNING")
             case "status":
@@ -152,7 +198,7 @@ class Tracker:
     def _send_model(self, item: dict[str, Any]) -> None:
         if self._model_id is None:
             experiment_id = self.client.get_run(self.run_id).info.experiment_id
-            model = self.client.create_logged_model(experiment_id, name="model", source_run_id=self.run_id)
+            model = self.client.create_logged_model(experiment_id, name=MODEL, source_run_id=self.run_id)
             # Saved at once, so that a second attempt and a resumed run use the same model.
             self._model_id = model.model_id
             self._save()

@@ -3,10 +3,11 @@
 import socket
 
 import pytest
+import requests
 
 from ml.tracking.client import TrackingError, connect
 from tests import servers
-from tests.services.monitor.stubs import always, relay, serving
+from tests.services.monitor.stubs import always, relay, serving, start
 
 UNUSABLE = r"cannot be used \(.+\): check MLFLOW_TRACKING_URI\.$"
 
@@ -57,3 +58,77 @@ def test_argument_overrides_the_environment(mlflow_address, monkeypatch):
     assert connect(None).tracking_uri == mlflow_address
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert connect(mlflow_address).tracking_uri == mlflow_address
+
+
+def test_server_that_never_answers_names_the_timeout(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(TrackingError, match="for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT above 1"):
+            connect(address)
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "advice"),
+    [
+        (403, "AirTunes/760.20.1", "AirPlay of macOS has this port; `export MLFLOW_PORT=5001`"),
+        (403, "nginx", "MLFLOW_PORT moves a local MLflow"),
+        (404, "Werkzeug/3.1.9 Python/3.11.2", "MLFLOW_PORT moves a local MLflow"),
+        (501, "SimpleHTTP/0.6 Python/3.11.2", "MLFLOW_PORT moves a local MLflow"),
+    ],
+)
+def test_another_program_on_the_port_is_named(status, name, advice):
+    def respond(handler, _body):
+        handler.server_version, handler.sys_version = name, ""
+        start(handler, status, {"Content-Length": "0"})
+
+    with serving(respond) as address, pytest.raises(TrackingError) as caught:
+        connect(address)
+    message = str(caught.value)
+    assert f"{name}, not MLflow, answers there with HTTP {status}" in message.replace(f"{name} ,", f"{name},")
+    assert advice in message and "--allowed-hosts" not in message
+
+
+def test_login_is_not_taken_for_another_program():
+    refusal = {"error_code": "UNAUTHENTICATED", "message": "You are not authenticated."}
+    with serving(always(401, refusal)) as address, pytest.raises(TrackingError, match="not authenticated"):
+        connect(address)
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    """Set a proxy that does not answer, as one of a company would not for this machine."""
+    proxy = f"http://user:hush@127.0.0.1:{servers.free_port()}"
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    return proxy
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_proxy_is_bypassed_for_this_machine(mlflow_address, proxy, host):
+    connect(mlflow_address.replace("127.0.0.1", host))
+
+
+def test_exceptions_of_the_user_stay(mlflow_address, proxy, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    for _ in range(2):
+        connect(mlflow_address)
+    assert requests.utils.should_bypass_proxies("http://example.org", None)
+    assert not requests.utils.should_bypass_proxies("http://example.com", None)
+
+
+def test_proxy_to_another_machine_is_named(proxy):
+    with pytest.raises(TrackingError) as caught:
+        connect("http://mlflow.example:5000")
+    message = str(caught.value)
+    assert "through the proxy http://***@127.0.0.1" in message and "add mlflow.example:5000 to NO_PROXY" in message
+    assert "hush" not in message
+
+
+def test_refusal_of_a_proxy_is_not_taken_for_mlflow(proxy, monkeypatch):
+    with serving(always(403, b"<h1>Blocked</h1>", "text/html")) as blocking:
+        monkeypatch.setenv("HTTP_PROXY", blocking)
+        with pytest.raises(TrackingError, match=f"not MLflow, answers with HTTP 403 through the proxy {blocking}"):
+            connect("http://mlflow.example:5000")

@@ -1,9 +1,7 @@
 """A run arrives in MLflow completely, in order and once, whatever happens to the server."""
 
-import json
 import re
 import shutil
-from collections.abc import Callable
 
 import mlflow
 import pytest
@@ -12,40 +10,10 @@ from mlflow import MlflowClient
 
 from ml.tracking.__main__ import main
 from ml.tracking.client import TrackingError, connect
+from ml.tracking.names import metric_name
 from ml.tracking.tracker import STATE_FILE, Tracker
+from tests.ml.tracking.conftest import artifacts, history, log_all, pending
 from tests.services.monitor.stubs import answer, relay, serving
-
-
-@pytest.fixture
-def start(tmp_path) -> Callable[[str], Tracker]:
-    """Start a run on the server at an address, with a bundle's folder, a plot and a saved model."""
-
-    def start(address: str) -> Tracker:
-        folder = tmp_path / "run"
-        for name in ("bundle/model.onnx", "bundle/deep/card.md", "plot.png", "model/MLmodel"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(name)
-        return Tracker.start(connect(address), folder, "tracking tests", "run", {"dataset": "drawn"})
-
-    return start
-
-
-def pending(tracker: Tracker) -> list[str]:
-    return [item["kind"] for item in json.loads((tracker.folder / STATE_FILE).read_text())["waiting"]]
-
-
-def history(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
-    return [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
-
-
-def artifacts(client: MlflowClient, run_id: str, path: str | None = None) -> set[str]:
-    return {file.path for file in client.list_artifacts(run_id, path)}
-
-
-def log_all(tracker: Tracker) -> None:
-    tracker.file(tracker.folder / "bundle", to="bundle/1")
-    tracker.file(tracker.folder / "plot.png", to="plots")
-    tracker.model(tracker.folder / "model")
 
 
 def assert_complete(client: MlflowClient, run_id: str) -> None:
@@ -77,7 +45,7 @@ def test_run_arrives_completely(mlflow_address, start):
     assert run.data.tags["dataset"] == "drawn"
     assert client.get_experiment(run.info.experiment_id).name == "tracking tests"
     assert history(client, tracker.run_id, "loss") == [(1, 1), (2, 0.5), (3, 1 / 3)]
-    assert len(history(client, tracker.run_id, "recall_hund _groß_ _")) == 3
+    assert len(history(client, tracker.run_id, metric_name("recall_hund (groß) $"))) == 3
     assert_complete(client, tracker.run_id)
 
 
