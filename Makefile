@@ -27,6 +27,7 @@ train: need-data $(VENV)/full.stamp ## train, evaluate, export and gate: DATA=<f
 
 need-data:
 	@test -n "$(DATA)" || { echo "Name the folder of images: make train DATA=<folder with a sub-folder per class>"; exit 2; }
+	@test -e "$(DATA)" || { echo "There is no folder $(DATA): make train DATA=<folder with a sub-folder per class>"; exit 2; }
 
 data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
 	@$(BIN)/python -m ml.data download $(ARGS)
@@ -36,6 +37,7 @@ score: need-folder $(VENV)/up.stamp ## predict all images of a folder: FOLDER=<f
 
 need-folder:
 	@test -n "$(FOLDER)" || { echo "Name the folder of images: make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
+	@test -e "$(FOLDER)" || { echo "There is no folder $(FOLDER): make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
 
 demo: $(VENV)/full.stamp ## run the whole loop on drawn images, in a temporary folder
 	@$(BIN)/python -m scripts.demo

@@ -1,6 +1,7 @@
 """Go from a folder of images to a published bundle: scan, prepare, train, export, evaluate, log, gate, publish."""
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from bundle import manifest as sections
-from bundle.load import Bundle
+from bundle.load import CHAMPION, Bundle
 from bundle.manifest import MANIFEST_FILE
 from ml.data import report
 from ml.data.dataset import Dataset
@@ -45,7 +46,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     """Run all steps; of the processes that ``torchrun`` started, the others only train.
 
     Returns:
-        0 if there is a bundle, promoted or not; 1 if MLflow was lost, so that it is yet to be gated.
+        0 if there is a bundle, promoted or not; 1 if MLflow does not have it, so that it is yet to be gated.
     """
     device = distributed.local_device(choose_device(options.device))
     with distributed.process_group(device):
@@ -64,6 +65,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
             raise
         if unsent := training_run.tracker.finish():
             print(_recovery(training_run, unsent), file=sys.stderr)
+        if not training_run.tracker.has_sent(training_run.folder / BUNDLE_FOLDER):
             return 1
         publish(training_run, bundle, gate(training_run, bundle))
         return 0
@@ -198,20 +200,24 @@ def publish(run: TrainingRun, bundle: Bundle, verdict: Verdict) -> None:
     if run.dataset.synthetic and not run.options.champion:
         print(f"\nTrained on drawn images: {champion} is kept (--champion {champion} would replace it).")
         return
+    is_default = champion.resolve() == CHAMPION.resolve()
     if run.served is None and (champion / MANIFEST_FILE).exists():
-        print(f"\n{champion} held a model of other classes; `git checkout {champion}` restores it.")
+        restore = f"; `git checkout {champion}` restores it" if is_default else ""
+        print(f"\n{champion} held a model of other classes{restore}.")
     write(champion, bundle)
-    print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `make up` serves it.")
+    serving = "make up" if is_default else f"MODEL_DIR={shlex.quote(str(champion.resolve()))} make up"
+    print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `{serving}` serves it.")
 
 
 def _recovery(run: TrainingRun, unsent: list[str]) -> str:
     """Explain how to send and gate a bundle after MLflow was lost."""
     exclude = [text for path in run.options.exclude for text in ("--exclude", path)]
-    commands = [
-        report.command("ml.tracking", run.folder),
-        report.command("ml.registry", "register", run.folder),
-        report.command("ml.registry", "gate", "--data", run.options.data, *exclude),
-    ]
+    commands = [report.command("ml.tracking", run.folder)]
+    if not run.tracker.has_sent(run.folder / BUNDLE_FOLDER):
+        commands += [
+            report.command("ml.registry", "register", run.folder),
+            report.command("ml.registry", "gate", "--data", run.options.data, *exclude),
+        ]
     lines = ["", "Some results could not be sent to MLflow; they are kept:", *(f"  {item}" for item in unsent)]
-    lines += [f"The bundle is in {run.folder / BUNDLE_FOLDER}. When MLflow is back:", *(f"  {c}" for c in commands)]
+    lines += [f"The bundle is in {run.folder / BUNDLE_FOLDER}. Later:", *(f"  {command}" for command in commands)]
     return "\n".join(lines)

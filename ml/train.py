@@ -11,7 +11,7 @@ from bundle.manifest import Precision
 from bundle.preprocess import ImageError
 from ml.data import exclude
 from ml.errors import UserError
-from ml.tracking.client import DEFAULT_ADDRESS, connect
+from ml.tracking.address import DEFAULT_ADDRESS
 from ml.training import config
 
 
@@ -19,9 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train on a folder of images, log to MLflow, export a bundle and put it through the gate."""
     options = _parser().parse_args(arguments)
     try:
+        if not options.data.exists():
+            raise UserError(f"There is no folder {options.data}: give --data a folder of images for each class.")
+        # After the parser, since mlflow and PyTorch take seconds to import.
+        from ml.tracking.client import connect
+
         # Before anything slow: an hour of training that cannot be logged is worse than a refusal.
         client = connect(options.tracking_uri)
-        # After the parser, since PyTorch takes seconds to import.
         from ml import pipeline
 
         return pipeline.run(client, options)

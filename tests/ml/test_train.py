@@ -245,6 +245,13 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(options, mlflow_addr
     assert fetch(client, "lost-in-the-middle", CHAMPION) == bundle
 
 
+def test_missing_folder_is_reported_before_the_slow_imports():
+    code = "import sys, ml.train; ml.train.main(['--data', 'none']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=servers.ROOT, capture_output=True, text=True)
+    assert "There is no folder none" in done.stderr
+    assert not {"mlflow", "torch", "onnx"} & set(done.stdout.split())
+
+
 def test_invalid_input_is_refused_in_one_line_before_the_training(options, colours_folder, first, tmp_path, capsys):
     def refused(*arguments: str) -> str:
         assert main([*options, "--data", str(colours_folder), *arguments]) == 2
@@ -253,8 +260,8 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(options, colou
         return line
 
     nobody = f"http://127.0.0.1:{servers.free_port()}"
-    assert refused("--data", "none", "--tracking-uri", nobody).startswith(f"MLflow at {nobody} does not answer")
-    assert "There is no folder" in refused("--data", "none")
+    assert refused("--tracking-uri", nobody).startswith(f"MLflow at {nobody} does not answer")
+    assert "There is no folder none" in refused("--data", "none", "--tracking-uri", nobody)
     assert "run/checkpoint.pt does not exist: no epoch was completed" in refused("--resume", "run")
     assert "w.pt cannot be read" in refused("--weights", "w.pt")
     if not torch.backends.mps.is_available():

@@ -50,6 +50,15 @@ def test_verb_without_its_folder_installs_nothing(tmp_path, verb, right):
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize("setting", ["train DATA=", "score FOLDER="])
+def test_verb_with_a_missing_folder_starts_nothing(tmp_path, setting):
+    missing = tmp_path / "no such folder"
+    done = make(*f"{setting}{missing}".split(" ", 1), f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 2
+    assert f"There is no folder {missing}: make {setting}" in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
 @pytest.mark.parametrize(("verb", "list_of_packages"), [("up", "requirements-up.txt"), ("test", "requirements.txt")])
 def test_verb_installs_only_its_packages(tmp_path, verb, list_of_packages):
     plan = make("--dry-run", verb, f"VENV={tmp_path / 'venv'}").stdout
