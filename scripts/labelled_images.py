@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 
 from bundle.load import BundleError, load
 from bundle.preprocess import ImageError, decode
-from services.monitor.test_images import SEPARATOR, Labelled, TestImagesError, labelled
+from services.monitor.result import class_name
+from services.monitor.test_images import LABEL_NAMES, SEPARATOR, Labelled, TestImagesError, labelled
 
 CHAMPION = Path(__file__).resolve().parent.parent / "models" / "champion"
 NUMBER = 20
@@ -43,25 +44,22 @@ def choose(folder: Path, number: int, classes: list[str]) -> list[Labelled]:
         classes: Classes of the model.
 
     Raises:
-        LabelledImagesError: The labels are not the classes, or not allowed in keys, or images are missing.
+        LabelledImagesError: The labels are not the classes, or images are missing.
     """
     try:
-        found = labelled(folder, sys.maxsize)
+        found = labelled(folder)
     except TestImagesError as error:
         raise LabelledImagesError(str(error)) from error
+    for note in found.notes():
+        sys.stderr.write(f"{note}\n")
     by_label: dict[str, list[Labelled]] = {}
-    for image in found:
-        by_label.setdefault(image.label.casefold(), []).append(image)
-    known = {name.casefold() for name in classes}
+    for image in found.images:
+        by_label.setdefault(class_name(image.label), []).append(image)
+    known = set(map(class_name, classes))
     if by_label.keys() != known:
         raise LabelledImagesError(
             f"{folder} has images of {_names(by_label)}, but the model predicts {_names(classes)}: "
             "each class needs a folder of its name."
-        )
-    if bad := [name for name in sorted(by_label) if not LEGAL.fullmatch(name) or SEPARATOR in f"{name}_"]:
-        raise LabelledImagesError(
-            f"A ConfigMap cannot hold images of {_names(bad)}: its keys have no characters but A-Z, a-z, 0-9, "
-            f"- _ and the point, and a label ends at {SEPARATOR}. Mount these images from a volume instead."
         )
     share = min(number // len(known), *map(len, by_label.values()))
     if share < 1:
@@ -82,15 +80,32 @@ def config_map(images: list[Labelled], limit: int = LIMIT) -> tuple[dict[str, An
     Raises:
         LabelledImagesError: An image cannot be read, or the images do not fit.
     """
+    codes = _codes([image.label for image in images])
+    index = {code: label for label, code in codes.items() if code != label}
+    names = json.dumps(index, ensure_ascii=False) if index else ""
     files = [_checked(image.path) for image in images]
-    fitting = _fit(files, limit)
+    fitting = _fit(files, limit - len(names.encode()))
     data = {}
     for number, (image, file, content) in enumerate(zip(images, files, fitting, strict=True)):
-        suffix = image.path.suffix.lower() if content is file else ".jpg"
-        data[_key(image, number, suffix)] = base64.b64encode(content).decode()
+        suffix = _suffix(file) if content is file else ".jpg"
+        data[_key(codes[image.label], image, number, suffix)] = base64.b64encode(content).decode()
     scaled = sum(content is not file for content, file in zip(fitting, files, strict=True))
-    metadata = {"name": "labelled-images", "namespace": "monitoring"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}, scaled
+    made: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap"}
+    made |= {"metadata": {"name": "labelled-images", "namespace": "monitoring"}, "binaryData": data}
+    return made | ({"data": {LABEL_NAMES: names}} if names else {}), scaled
+
+
+def _codes(labels: Iterable[str]) -> dict[str, str]:
+    """Give each label a code that a key may begin with: itself, or a number if any label is not allowed in keys."""
+    distinct = list(dict.fromkeys(labels))
+    if all(LEGAL.fullmatch(label) and len(label) <= KEY_LENGTH and SEPARATOR not in f"{label}_" for label in distinct):
+        return {label: label for label in distinct}
+    return {label: f"label-{number:03d}" for number, label in enumerate(distinct)}
+
+
+def _suffix(content: bytes) -> str:
+    with Image.open(io.BytesIO(content)) as image:
+        return f".{image.format}".lower().replace("mpo", "jpeg")  # a JPEG with several images, from phones
 
 
 def _checked(path: Path) -> bytes:
@@ -127,11 +142,11 @@ def _scaled(content: bytes, side: int, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _key(image: Labelled, number: int, suffix: str) -> str:
+def _key(code: str, image: Labelled, number: int, suffix: str) -> str:
     stem = image.path.stem.removeprefix(f"{image.label}{SEPARATOR}")
     stem = "".join(char if LEGAL.fullmatch(char) else "-" for char in stem)
     # The number separates names that these changes make equal.
-    return f"{image.label}{SEPARATOR}{number:03d}-{stem[:KEY_LENGTH]}{suffix}"
+    return f"{code}{SEPARATOR}{number:03d}-{stem[:KEY_LENGTH]}{suffix}"
 
 
 def _names(labels: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def _other_server(address: str, error: BaseException) -> str | None:
         return None
     if found.text.strip() == "OK":
         return None
-    name = found.headers.get("Server", "another program")
+    name = found.headers.get("Server", "another program").strip()
     if proxy := proxy_of(address):
         return f"{name}, not MLflow, answers with HTTP {found.status_code} through the proxy {proxy}; see NO_PROXY"
     text = f"{name}, not MLflow, answers there with HTTP {found.status_code}"

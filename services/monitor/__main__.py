@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from services.monitor import check, outbox, pushgateway
+from services.monitor import check, outbox, proxies, pushgateway
 from services.monitor.result import printable
 from services.monitor.settings import SettingsError, describe_all, load
 
@@ -13,7 +13,7 @@ HEALTHY, UNHEALTHY, WRONG_SETTINGS, LOST = range(4)
 EXIT_CODES = """\
 exit codes:
   0  healthy: every image was answered, and the accuracy is not below MIN_ACCURACY
-  1  unhealthy; also if LABELLED_IMAGES cannot be read, or holds files but no labelled image
+  1  unhealthy; also if LABELLED_IMAGES cannot be read, or a class in it has no image
   2  a setting is wrong; nothing was checked
   3  the result could neither be sent to MLflow nor kept in SPOOL_DIR; only the printed line has it
 
@@ -35,6 +35,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_SETTINGS
+    proxies.bypass_for_loopback()
     result = check.run(settings)
     status = HEALTHY if result.healthy else UNHEALTHY
     try:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from services.monitor import test_images
 from services.monitor.deadline import TimeUp, time_limit
-from services.monitor.result import Result, printable, recall_metric
+from services.monitor.proxies import through
+from services.monitor.result import RECALL_PREFIX, Result, class_name, printable, recall_metric
 from services.monitor.settings import Settings, mask_credentials
 
 MAX_REASONS = 5
@@ -43,18 +44,21 @@ class _Outcome:
 
     @property
     def correct(self) -> bool:
-        return bool(self.answer and self.label and self.answer.label.casefold() == self.label.casefold())
+        return bool(self.answer and self.label and class_name(self.answer.label) == class_name(self.label))
 
 
 def run(settings: Settings) -> Result:
     """Send all images to the service, one after the other; every failure becomes part of the result."""
     started, begin = time.time_ns() // 1_000_000, time.monotonic_ns()
     images: list[tuple[str | None, Path | None]] = []
-    problems = []
+    problems, notes = [], []
     if settings.labelled_images:
         try:
-            found = test_images.labelled(settings.labelled_images, settings.check_pictures)
-            images += [(image.label, image.path) for image in found]
+            found = test_images.labelled(settings.labelled_images)
+            images += [(image.label, image.path) for image in found.pick(settings.check_pictures)]
+            if found.empty:
+                problems.append(f"LABELLED_IMAGES has no image of {printable(', '.join(found.empty))}.")
+            notes += [f"LABELLED_IMAGES: {note}" for note in found.notes()]
         except test_images.TestImagesError as error:
             problems.append(f"LABELLED_IMAGES: {error}")
     outcomes = _predict_all(settings, images or [(None, None)])
@@ -72,7 +76,8 @@ def run(settings: Settings) -> Result:
         model_name=", ".join(sorted({model.name for model in models})) or None,
         model_version=", ".join(sorted({model.version for model in models})) or None,
         metrics=metrics,
-        problems=problems + _problems(outcomes),
+        classes=_classes(outcomes),
+        problems=problems + _problems(outcomes) + notes,
     )
 
 
@@ -122,7 +127,7 @@ def _predict(session: requests.Session, settings: Settings, label: str | None, p
     except requests.Timeout:
         return failed(f"no answer within PREDICT_TIMEOUT={settings.predict_timeout:g} seconds")
     except requests.RequestException as error:
-        return failed(f"{mask_credentials(url)} cannot be reached, or broke off ({type(error).__name__})")
+        return failed(f"{mask_credentials(url)} cannot be reached{through(url)}, or broke off ({type(error).__name__})")
     latency = 1000 * (time.perf_counter() - begin)
     if response.status_code != 200:
         return failed(f"HTTP {response.status_code}{_detail(response)}")
@@ -154,7 +159,7 @@ def _metrics(outcomes: list[_Outcome]) -> dict[str, float]:
         metrics["post_deploy_accuracy"] = statistics.fmean(o.correct for o in outcomes)
         by_class: dict[str, list[bool]] = {}
         for outcome in outcomes:
-            by_class.setdefault((outcome.label or "").casefold(), []).append(outcome.correct)
+            by_class.setdefault(class_name(outcome.label or ""), []).append(outcome.correct)
         metrics |= {recall_metric(label): statistics.fmean(correct) for label, correct in by_class.items()}
     else:
         metrics["post_deploy_predict_success"] = float(not failures)
@@ -168,14 +173,20 @@ def _metrics(outcomes: list[_Outcome]) -> dict[str, float]:
     return metrics
 
 
+def _classes(outcomes: list[_Outcome]) -> dict[str, str]:
+    """Name the classes whose metric has another name."""
+    labels = sorted({class_name(o.label) for o in outcomes if o.label})
+    return {name: printable(label) for label in labels if (name := recall_metric(label)) != RECALL_PREFIX + label}
+
+
 def _problems(outcomes: list[_Outcome]) -> list[str]:
     reasons = Counter(o.reason for o in outcomes if not o.answer)
     problems = []
     for reason, count in reasons.most_common(MAX_REASONS):
         names = [o.image for o in outcomes if o.reason == reason and not o.answer][:3]
         problems.append(f"{count} of {len(outcomes)} not answered: {reason} ({', '.join(names)}{', …' * (count > 3)}).")
-    known = {label.casefold(): label for o in outcomes if o.answer for label in o.answer.probabilities}
-    unknown = sorted({o.label for o in outcomes if o.label and o.label.casefold() not in known}) if known else []
+    known = {class_name(label): label for o in outcomes if o.answer for label in o.answer.probabilities}
+    unknown = sorted({o.label for o in outcomes if o.label and class_name(o.label) not in known}) if known else []
     if unknown:
         problems.append(
             f"The model knows {', '.join(known.values())}, but images are labelled {printable(', '.join(unknown))}: "

@@ -15,8 +15,9 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 
+from services.monitor.proxies import through
 from services.monitor.result import Result
 from services.monitor.settings import mask_credentials
 
@@ -37,7 +38,7 @@ class Experiment:
 
     def __init__(self, uri: str, name: str) -> None:
         """Create the client; this sends no request."""
-        self._uri = mask_credentials(uri)
+        self._address, self._uri = uri, mask_credentials(uri)
         self._name = name
         self._id: str | None = None
         self._client = MlflowClient(uri)
@@ -102,7 +103,10 @@ class Experiment:
         if isinstance(cause, requests.exceptions.RetryError):
             return f"MLflow at {self._uri} fails (HTTP 429 or 5xx): see the server's log."
         if isinstance(cause, requests.RequestException):
-            return f"MLflow at {self._uri} cannot be reached, or is too slow: see that it runs there."
+            way = through(self._address)
+            return f"MLflow at {self._uri} cannot be reached{way}, or is too slow: see that it runs there."
+        if other := self._other_server(error):
+            return other
         text = _first_line(error)
         if error.error_code == "PERMISSION_DENIED":
             host = urlsplit(self._uri).netloc.rpartition("@")[2]
@@ -111,6 +115,25 @@ class Experiment:
                 f"with --allowed-hosts and {host} in its list; if not, check the credentials."
             )
         return f"MLflow at {self._uri} did not take the result: {text}"
+
+    def _other_server(self, error: MlflowException) -> str | None:
+        """Describe the server at the address if it is not MLflow."""
+        # MLflow's own errors are JSON, but for a refused Host header; /health is open to all hosts and users.
+        if isinstance(error, RestException):
+            return None
+        try:
+            found = requests.get(f"{self._address}/health", timeout=5)
+        except requests.RequestException:
+            return None
+        if found.text.strip() == "OK":
+            return None
+        name = found.headers.get("Server", "another program").strip()
+        airplay = " (AirPlay of macOS has port 5000)" if name.startswith("AirTunes") else ""
+        way = f"{through(self._address)} with HTTP {found.status_code}{airplay}"
+        return (
+            f"{name}, not MLflow, answers at {self._uri}{way}: MLFLOW_PORT moves the server of `make mlflow` "
+            "to another port; set MLFLOW_TRACKING_URI to its address."
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -94,7 +94,8 @@ class Outbox:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("w") as file:
-                file.write(result.model_dump_json())
+                # Without defaults, so that an older monitor can read it after a roll-back.
+                file.write(result.model_dump_json(exclude_defaults=True))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

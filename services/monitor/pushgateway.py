@@ -12,6 +12,7 @@ from prometheus_client.exposition import basic_auth_handler
 from prometheus_client.registry import Collector
 
 from services.monitor.deadline import TimeUp, time_limit
+from services.monitor.proxies import through
 from services.monitor.result import RECALL_PREFIX, Result
 from services.monitor.settings import Settings, mask_credentials
 
@@ -61,7 +62,7 @@ class _ResultCollector(Collector):
         recall = GaugeMetricFamily("post_deploy_recall", "Recall of a class", labels=["class"])
         for name, value in metrics.items():
             if name.startswith(RECALL_PREFIX):
-                recall.add_metric([name.removeprefix(RECALL_PREFIX)], value)
+                recall.add_metric([self._result.classes.get(name, name.removeprefix(RECALL_PREFIX))], value)
         yield recall
         latency = GaugeMetricFamily("post_deploy_latency_seconds", "Time to an answer", labels=["quantile"])
         for quantile, name in QUANTILES.items():
@@ -94,5 +95,5 @@ def _push(result: Result, address: str) -> str:
             text = error.read(MAX_REASON_LENGTH).decode(errors="replace")
         return f"rejects the result (HTTP {error.code} {error.reason}; {text.strip()})"
     except (OSError, HTTPException) as error:
-        return f"cannot be reached ({getattr(error, 'reason', error)})"
+        return f"cannot be reached{through(gateway)} ({getattr(error, 'reason', error)})"
     return ""

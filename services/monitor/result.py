@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 import uuid
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +25,13 @@ class Result(BaseModel):
     model_name: str | None = Field(description="from the service's answers; None if there was none")
     model_version: str | None
     metrics: dict[str, float]
+    classes: dict[str, str] = Field(default={}, description="classes whose recall has a changed name, by it")
     problems: list[str] = Field(description="one sentence per problem")
+
+
+def class_name(label: str) -> str:
+    """Return a label as training names the class: file systems differ in case and in how they compose accents."""
+    return unicodedata.normalize("NFC", label).lower()
 
 
 def recall_metric(label: str) -> str:

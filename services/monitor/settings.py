@@ -42,6 +42,10 @@ def _key_file(value: Path) -> Path:
     return value
 
 
+def _local_mlflow() -> str:
+    return f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT') or 5000}"
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 KeyFile = Annotated[Path, AfterValidator(_key_file)]
@@ -58,7 +62,7 @@ class Settings(BaseSettings):
     predict_api_key_file: KeyFile | None = Field(
         default=None, description="file with the API key to send, if the service requires one"
     )
-    mlflow_tracking_uri: Address = Field(default="http://127.0.0.1:5000", description="address of the MLflow server")
+    mlflow_tracking_uri: Address = Field(default_factory=_local_mlflow, description="address of the MLflow server")
     mlflow_experiment_name: str = Field(default="post-deploy-monitoring", description="experiment for the results")
     labelled_images: Folder | None = Field(
         default=None,
@@ -101,5 +105,6 @@ def describe_all() -> str:
 
 def _describe(name: str) -> str:
     field = Settings.model_fields[name]
-    default = "not set" if field.default is None else field.default
+    value = field.get_default(call_default_factory=True)
+    default = "not set" if value is None else value
     return f"{field.description}; default: {default}"

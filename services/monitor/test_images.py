@@ -1,15 +1,31 @@
 """The images that a check sends: labelled ones from a folder, or a generated one."""
 
+import errno
+import json
+import os
+import re
+import stat
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from services.monitor.result import printable
+from services.monitor.result import class_name, printable
 
+# A file is an image by its first bytes, as in the service: browsers save JPEGs as .jfif, and phones rename files.
+SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM.{4}\0\0\0\0|II\*\0|MM\0\*|.{4}ftypavi[fs]|.{4}jP  |\xff\x4f\xff\x51",
+    re.DOTALL,
+)
+# By its name, a damaged image counts too: the service then gives the reason.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 SEPARATOR = "__"
-LITTER = {"__MACOSX", "lost+found"}
+# JSON: the labels of files that are called <code>__anything, by code; `make labelled-images` writes it.
+LABEL_NAMES = "label-names.json"
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -20,39 +36,63 @@ class Labelled:
     path: Path
 
 
+@dataclass(frozen=True)
+class Found:
+    """The labelled images of a folder, the files in it that are none, and the labels without an image."""
+
+    images: list[Labelled]
+    passed_over: list[Path]
+    empty: list[str]
+
+    def pick(self, most: int) -> list[Labelled]:
+        """Pick at most so many images, evenly and always the same."""
+        if len(self.images) <= most:
+            return self.images
+        return [self.images[i * len(self.images) // most] for i in range(most)]
+
+    def notes(self) -> list[str]:
+        """Return a sentence about the files passed over, if there are any."""
+        if not self.passed_over:
+            return []
+        shown = ", ".join(f"{path.parent.name}/{path.name}" for path in self.passed_over[:SHOWN])
+        more = ", …" * (len(self.passed_over) > SHOWN)
+        return [f"{len(self.passed_over)} passed over, not an image or without a label ({printable(shown)}{more})."]
+
+
 class TestImagesError(Exception):
     """The folder has no usable labelled images; the message is one sentence with the reason."""
 
 
-def labelled(folder: Path, most: int) -> list[Labelled]:
-    """Find labelled images: ``<label>/anything.jpg`` and ``<label>__anything.jpg``.
+def labelled(folder: Path) -> Found:
+    """Find labelled images: below a folder per class, and files called ``<label>__anything.jpg``.
 
     Args:
-        folder: The folder, or its parent, as archives unpack. Hidden files and names without a label are skipped.
+        folder: The folder, or its parent, as archives unpack. Hidden files and those of operating systems are ignored.
             An empty folder is valid: Kubernetes mounts one for an optional ConfigMap that does not exist.
-        most: The most images to return, picked evenly and always the same.
 
     Raises:
         TestImagesError: The folder is unreadable, or has files but no labelled image.
     """
     try:
         entries = _entries(folder)
-        found = _find(_without_outer(entries))
+        found = _find(_without_outer(entries), _label_names(folder))
     except OSError as error:
         raise TestImagesError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from error
-    if entries and not found:
+    if entries and not found.images:
         raise TestImagesError(
-            f"{printable(str(folder))} has no labelled image ({', '.join(sorted(SUFFIXES))}): "
-            f"put them in a folder per class, or name them <label>{SEPARATOR}anything.jpg."
+            f"{printable(str(folder))} has no labelled image: put images in a folder per class, "
+            f"or name them <label>{SEPARATOR}anything.jpg."
         )
-    if len(found) <= most:
-        return found
-    return [found[i * len(found) // most] for i in range(most)]
+    return found
+
+
+def _visible(name: str) -> bool:
+    # Hidden: a ConfigMap volume holds its files a second time in the folder ..data.
+    return not name.startswith(".") and name.lower() not in LITTER
 
 
 def _entries(folder: Path) -> list[Path]:
-    # Hidden: a ConfigMap volume holds its files a second time in the folder ..data.
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
+    return sorted(path for path in folder.iterdir() if _visible(path.name) and path.name != LABEL_NAMES)
 
 
 def _without_outer(paths: list[Path]) -> list[Path]:
@@ -63,20 +103,71 @@ def _without_outer(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def _find(paths: list[Path]) -> list[Labelled]:
-    found = []
+def _label_names(folder: Path) -> dict[str, str]:
+    path = folder / LABEL_NAMES
+    try:
+        names = json.loads(path.read_bytes())
+        return {str(code): str(label) for code, label in names.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise TestImagesError(f"{printable(str(path))} is damaged ({error}).") from error
+
+
+def _find(paths: list[Path], names: dict[str, str]) -> Found:
+    images, passed_over, empty = [], [], []
     for path in paths:
         if path.is_dir():
-            found += [Labelled(path.name, inner) for inner in _entries(path) if _is_image(inner)]
+            files = list(_files(path))
+            own = [Labelled(path.name, file) for file in files if _is_image(file)]
+            passed_over += sorted(set(files) - {image.path for image in own})
+            images += own
+            if not own:
+                empty.append(path.name)
         else:
             label, separator, _ = path.name.partition(SEPARATOR)
-            if label and separator and _is_image(path):
-                found.append(Labelled(label, path))
-    return found
+            has_label = bool(label and separator)
+            if has_label and _is_image(path):
+                images.append(Labelled(names.get(label, label), path))
+            elif has_label or (_is_file(path) and _begins_as_image(path)):
+                passed_over.append(path)
+    with_images = {class_name(image.label) for image in images}
+    return Found(images, passed_over, [label for label in empty if class_name(label) not in with_images])
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, by name; links are followed, but no folder is entered twice."""
+    seen = set()
+    for here, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
+        status = Path(here).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(filter(_visible, folders))
+        yield from (Path(here, name) for name in sorted(files) if _visible(name))
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return _is_file(path) and (path.suffix.lower() in SUFFIXES or _begins_as_image(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)  # opening a pipe would block
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nothing, or to itself
+            return False
+        raise
+
+
+def _begins_as_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return bool(SIGNATURES.match(file.read(16)))
 
 
 def generate(size: int = 64) -> bytes:

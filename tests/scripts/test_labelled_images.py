@@ -4,11 +4,14 @@ import base64
 import io
 import json
 import re
+import unicodedata
 
 import pytest
 from PIL import Image
 
 from scripts import labelled_images
+from services.monitor import test_images
+from services.monitor.result import class_name
 from tests import bundles, monitor, servers
 from tests import drawn_images as drawn
 from tests.services.inference.serving import service
@@ -104,10 +107,7 @@ def test_scaled_image_keeps_its_orientation_and_is_laid_on_white(folder, make):
 
 
 def test_monitor_reads_them_and_the_service_knows_them(make, bundle, tmp_path):
-    mounted = tmp_path / "labelled"
-    mounted.mkdir()
-    for key, value in values(make("20")[1]).items():
-        (mounted / key).write_bytes(value)
+    mounted = mount(tmp_path, make("20")[1])
     with service(tmp_path, MODEL_DIR=bundle, WORKERS=1) as running:
         running.wait_for_workers(1)
         settings = {"PREDICT_URL": running.address, "LABELLED_IMAGES": str(mounted), "TRACKING_TIMEOUT": "1"}
@@ -130,11 +130,50 @@ def test_labels_that_the_model_does_not_know_are_named(folder, make):
     assert_refused(make(), "images of blue, green, rosso, but the model predicts blue, green, red")
 
 
-@pytest.mark.parametrize("label", ["tabby cat", "Kätzchen", "cat__tabby", "cat_"])
-def test_labels_that_are_not_allowed_in_keys_are_named(folder, make, tmp_path, label):
-    (folder / "red").rename(folder / label)
-    bundle = bundles.write(tmp_path / "bundle", [label, "green", "blue"])
-    assert_refused(make(bundle=bundle), f"cannot hold images of {label.casefold()}:")
+LABELS = [
+    ["golden retriever", "café", "猫"],
+    ["cat__tabby", "cat_", "cat"],
+    ["label-000", "label-001", "naïve"],
+    ["straße", "strasse", "x" * 120],
+    ["Мои кошки", "собаки", 'a "quoted" #1'],
+]
+
+
+@pytest.mark.parametrize("labels", LABELS, ids=lambda labels: labels[0])
+def test_labels_that_are_not_allowed_in_keys_are_read_back(folder, make, tmp_path, labels):
+    for colour, label in zip(COLOURS, labels, strict=True):
+        # macOS may store accents apart from their letters.
+        (folder / colour).rename(folder / unicodedata.normalize("NFD", label))
+    code, text, said = make("18", bundle=bundles.write(tmp_path / "bundle", [label.lower() for label in labels]))
+    assert (code, said) == (0, "18 images, 6 of each class\n")
+    assert all(re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", key) for key in values(text) | json.loads(text)["data"])
+    found = test_images.labelled(mount(tmp_path, text)).images
+    by_label = {class_name(image.label): [] for image in found}
+    for image in found:
+        by_label[class_name(image.label)].append(opened(image.path.read_bytes()).getpixel((0, 0)))
+    assert by_label == {label.lower(): [colour] * 6 for label, colour in zip(labels, COLOURS.values(), strict=True)}
+
+
+def mount(tmp_path, text):
+    """Write a ConfigMap's values as Kubernetes mounts them."""
+    (tmp_path / "mounted").mkdir()
+    for key, value in values(text).items():
+        (tmp_path / "mounted" / key).write_bytes(value)
+    for key, value in json.loads(text).get("data", {}).items():
+        (tmp_path / "mounted" / key).write_text(value, encoding="utf-8")
+    return tmp_path / "mounted"
+
+
+def test_images_under_any_name_are_taken_and_other_files_named(folder, make, tmp_path):
+    deep = folder / "red" / "2026" / "май"
+    deep.mkdir(parents=True)
+    for number, path in enumerate(sorted((folder / "red").glob("*.png"))):
+        path.rename(deep / f"{number}.größe")
+    (folder / "red" / "notes.txt").write_text("not an image")
+    code, text, said = make("6")
+    assert (code, said.splitlines()[-1]) == (0, "6 images, 2 of each class")
+    assert "1 passed over, not an image or without a label (red/notes.txt)." in said
+    assert [key for key in values(text) if key.startswith("red__")] == ["red__004-0.png", "red__005-5.png"]
 
 
 @pytest.mark.parametrize("number", ["2", "0", "-5"])

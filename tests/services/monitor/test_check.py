@@ -92,8 +92,8 @@ def test_run_label_unknown_to_the_model_is_a_problem(labelled):
 def test_labelled_limit_picks_evenly_and_the_same(labelled):
     for i in range(40):
         write(labelled / f"dog__{i + 10}.jpg")
-    found = test_images.labelled(labelled, 8)
-    assert len(found) == 8 and found == test_images.labelled(labelled, 8)
+    found = test_images.labelled(labelled).pick(8)
+    assert len(found) == 8 and found == test_images.labelled(labelled).pick(8)
     assert {p.label.lower() for p in found} == {"cat", "dog"}
 
 
@@ -101,7 +101,7 @@ def test_labelled_descends_into_a_single_outer_folder(labelled):
     outer = labelled.parent / "outer"
     write(outer / "readme.txt")
     labelled.rename(outer / "PetImages")
-    found = {(p.label, p.path.name) for p in test_images.labelled(outer, 200)}
+    found = {(p.label, p.path.name) for p in test_images.labelled(outer).images}
     assert {("Cat", "1.jpg"), ("Cat", "2.JPG"), ("dog", "1.jpg"), ("cat", "cat__3.png")} <= found and len(found) == 6
 
 

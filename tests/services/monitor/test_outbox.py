@@ -176,6 +176,18 @@ def test_deliver_forbidden_host_header_is_explained(settings, mlflow_address):
     assert "1 result(s) wait" in notes[1]
 
 
+@pytest.mark.parametrize(("status", "name"), [(403, "AirTunes/760.20.1"), (404, "Werkzeug/3.1.9"), (403, "nginx")])
+def test_deliver_another_program_on_the_port_is_named(settings, status, name):
+    def respond(handler, _body):
+        handler.server_version, handler.sys_version = name, ""
+        stubs.start(handler, status, {"Content-Length": "0"})
+
+    with stubs.serving(respond) as address:
+        note = deliver(result(), at(settings, address))[0]
+    assert f"{name}, not MLflow, answers at {address} with HTTP {status}" in note and "MLFLOW_PORT" in note
+    assert ("AirPlay" in note) is name.startswith("AirTunes") and "--allowed-hosts" not in note
+
+
 def test_deliver_deleted_experiment_is_explained(settings, mlflow_address):
     deliver(result(1), settings)
     client = MlflowClient(mlflow_address)
@@ -211,6 +223,12 @@ def test_deliver_unwritable_folder_still_sends_or_reports_loss(settings, tmp_pat
     assert accuracies(settings) == [0.1]
     with pytest.raises(LostError, match=r"cannot be written to.*cannot be reached"):
         deliver(result(), at(unwritable, nowhere))
+
+
+def test_keep_leaves_defaults_out_for_an_older_monitor(settings):
+    Outbox(settings.spool_dir).keep(result())
+    (path,) = Outbox(settings.spool_dir).waiting()
+    assert "classes" not in json.loads(path.read_text())
 
 
 def test_deliver_full_disk_leaves_no_partial_file(settings, monkeypatch):

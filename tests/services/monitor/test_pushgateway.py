@@ -7,7 +7,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.monitor.pushgateway import push
-from services.monitor.result import Result
+from services.monitor.result import Result, recall_metric
 from services.monitor.settings import Settings
 from tests.prometheus import pushgateway
 from tests.services.monitor import stubs
@@ -32,7 +32,7 @@ def gateway(tmp_path_factory):
         yield address
 
 
-def push_to(address, metrics=LABELLED, model="7", healthy=True, **changes):
+def push_to(address, metrics=LABELLED, model="7", healthy=True, classes=None, **changes):
     result = Result(
         started=1_700_000_000_000,
         ended=1_700_000_000_250,
@@ -41,6 +41,7 @@ def push_to(address, metrics=LABELLED, model="7", healthy=True, **changes):
         model_name=model and "stub",
         model_version=model,
         metrics=metrics,
+        classes=classes or {},
         problems=[],
     )
     return push(result, Settings(pushgateway_url=address, **changes))
@@ -85,6 +86,13 @@ def test_push_replaces_the_previous_result_as_a_whole(gateway, tmp_path, monkeyp
     assert 'push_time_seconds{instance="",job="post-deploy-accuracy"}' in text(gateway)
     assert 'backup_done{instance="",job="backup"} 1' in text(gateway), "another job's metrics are gone"
     assert list(tmp_path.iterdir()) == [], "the job wrote metrics files into the service's folder"
+
+
+def test_push_labels_have_the_exact_class(gateway):
+    labels = ["c#", "golden retriever", "猫", 'a "quoted"\\ one']
+    classes = {recall_metric(label): label for label in labels}
+    assert push_to(gateway, dict.fromkeys(classes, 1.0), classes=classes) == []
+    assert {key[1] for key in pushed(gateway) if key[0] == "post_deploy_recall"} == {(label,) for label in labels}
 
 
 def test_push_without_an_address_does_nothing():

@@ -128,6 +128,29 @@ def test_job_everything_down_masks_passwords_and_keeps_the_result(run, tmp_path,
     assert "hush" not in out + kept.read_text()
 
 
+@pytest.fixture
+def proxy(nowhere, monkeypatch):
+    """Return the address of a proxy that does not answer, and undo what the job sets."""
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return nowhere.replace("//", "//user:hush@")
+
+
+def test_job_proxy_is_bypassed_for_this_machine_and_named_for_others(run, tmp_path, service, mlflow_address, proxy):
+    with pushgateway(tmp_path) as address:
+        settings = {"MLFLOW_TRACKING_URI": mlflow_address, "PUSHGATEWAY_URL": address}
+        status, out, _ = run(PREDICT_URL=service, HTTP_PROXY=proxy, **settings)
+    assert (status, json.loads(out)["delivery"]) == (0, [])
+    far = "http://service.example:8000"
+    settings = {"MLFLOW_TRACKING_URI": far, "PUSHGATEWAY_URL": far}
+    status, out, _ = run(PREDICT_URL=far, HTTP_PROXY=proxy, **settings)
+    line = json.loads(out)
+    for text in (line["problems"][0], line["delivery"][0], line["delivery"][-1]):
+        assert f"through the proxy {proxy.replace('user:hush', '***')} (NO_PROXY makes exceptions)" in text
+    assert status == 1 and "hush" not in out
+
+
 def test_job_wrong_setting_ends_it_with_status_2(run):
     status, out, err = run(CHECK_TIMEOUT="soon")
     assert (status, out) == (2, "") and err.startswith("CHECK_TIMEOUT='soon': ") and err.count("\n") == 1

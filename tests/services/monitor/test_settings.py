@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.monitor.settings import Settings, SettingsError, load
+from services.monitor.settings import Settings, SettingsError, describe_all, load
 
 
 def load_error(monkeypatch, name, value):
@@ -14,6 +14,12 @@ def load_error(monkeypatch, name, value):
 
 def test_load_without_variables_gives_defaults():
     assert load() == Settings.model_construct()
+
+
+def test_load_mlflow_on_this_machine_follows_its_port(monkeypatch):
+    monkeypatch.setenv("MLFLOW_PORT", "5001")
+    assert load().mlflow_tracking_uri == "http://127.0.0.1:5001"
+    assert "http://127.0.0.1:5001" in describe_all()
 
 
 def test_load_empty_variable_counts_as_unset(monkeypatch, tmp_path):
