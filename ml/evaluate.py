@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="folder with model.onnx and manifest.json")
     parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of images per class")
     exclude.add_argument(parser)
-    parser.add_argument("--split", choices=("test", "validation", "train", "all"), default="test")
+    text = "part of the images, split as training splits them [%(default)s]"
+    parser.add_argument("--split", choices=("all", "test", "validation", "train"), default="all", help=text)
     options = parser.parse_args(arguments)
     try:
         bundle = load(options.bundle)
@@ -38,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, BundleError, ImageError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{bundle.manifest.name} {bundle.manifest.version} on {options.data} ({options.split}):\n{summary(values)}")
+    manifest = bundle.manifest
+    part = "all images" if options.split == "all" else f"the {options.split} split"
+    print(f"{manifest.name} {manifest.version} on {part} of {options.data} ({options.split}):\n{summary(values)}")
+    if data.fingerprint == manifest.dataset.fingerprint and options.split in ("all", "train"):
+        print("The bundle was trained on images of this data set: --split test measures those it has not seen.")
     return 0
 
 

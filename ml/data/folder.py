@@ -1,8 +1,10 @@
 """Write a data set's folder atomically, and read the description in it."""
 
 import contextlib
+import hashlib
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +27,18 @@ class Description(BaseModel):
 
 
 def slug(name: str) -> str:
-    """Reduce a name to lower case with hyphens, fit for a file, a label and an MLflow model."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
+    """Reduce a name to lower case with hyphens, fit for a file, a label and an MLflow model.
+
+    A name that loses letters gets a hash, so that two names never become one: ``café`` is ``cafe-850f7dc4``.
+    """
+    # File systems differ in how they compose accents.
+    name = unicodedata.normalize("NFC", name.lower())
+    letters = [char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char)]
+    short = re.sub(r"[^a-z0-9]+", "-", "".join(letters)).strip("-") or "data"
+    # Spaces and punctuation, categories Z and P, tell no names apart in ASCII either.
+    if all(char.isascii() or unicodedata.category(char)[0] in "ZP" for char in name):
+        return short
+    return f"{short}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def read_description(folder: Path) -> Description | None:

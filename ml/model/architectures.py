@@ -145,7 +145,10 @@ def _load(network: nn.Module, path: Path) -> None:
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
     except Exception as error:  # PyTorch raises many types for a file that is not a checkpoint
-        raise ModelError(f"{path} is not a PyTorch checkpoint ({_first_line(error)}).") from error
+        # Not PyTorch's own message, which advises to load it unsafely.
+        kind = "an ONNX file, not" if path.suffix.lower() == ".onnx" else "not"
+        advice = "give the checkpoint.pt of a run, or a file of torch.save(network.state_dict(), …)"
+        raise ModelError(f"{path} is {kind} a PyTorch checkpoint of weights: {advice}.") from error
     if isinstance(state, dict):
         state = state.get("best", state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

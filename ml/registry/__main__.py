@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 
 from bundle.load import CHAMPION as SERVED
 from bundle.load import BundleError, load
+from bundle.manifest import MANIFEST_FILE
 from bundle.preprocess import ImageError
 from ml.data import exclude, report
 from ml.data.scan import collect
@@ -93,7 +94,10 @@ def _gate(client: MlflowClient, options: argparse.Namespace) -> int:
     version = find(client, name, CHALLENGER)
     if version is None:
         raise RegistryError(f"{name} has no challenger: train one, or name the model with --name.")
-    verdict = challenge(client, version, download(client, version), data, served_bundle(options.champion, data))
+    served = served_bundle(options.champion, data)
+    if served is None and (options.champion / MANIFEST_FILE).exists():
+        print(f"{options.champion} holds a model of other classes: the challenger is not compared with it.")
+    verdict = challenge(client, version, download(client, version), data, served)
     print(verdict.table())
     if not verdict.promoted:
         return 1

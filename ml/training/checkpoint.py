@@ -54,6 +54,8 @@ def read(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
         ) from None
     except Exception as error:  # PyTorch raises many types for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "weights_only" in str(error):  # PyTorch's advice to load a file unsafely
+            reason = "ml.train did not write it, or it is damaged"
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}).") from error
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ml.data.scan import collect
 from ml.evaluate import main
 from tests import bundles
 from tests.ml.conftest import draw
@@ -19,10 +20,26 @@ def arguments(tmp_path) -> list[str]:
 def test_all_images_are_evaluated_but_the_excluded(arguments, tmp_path, capsys):
     (tmp_path / "exclude.txt").write_text("green/00*\n")
     for more, number in (((), 80), (("--exclude", str(tmp_path / "exclude.txt")), 70)):
-        assert main([*arguments, "--split", "all", *more]) == 0
+        assert main([*arguments, *more]) == 0
         out = capsys.readouterr().out
-        assert "colours 1 on" in out and "(all)" in out
+        assert f"colours 1 on all images of {tmp_path / 'data'} (all):" in out
         assert f"images               {number}" in out and "accuracy             0.00%" in out
+
+
+def test_split_is_evaluated_alone(arguments, capsys):
+    assert main([*arguments, "--split", "test"]) == 0
+    out = capsys.readouterr().out
+    assert "colours 1 on the test split of" in out and "images               80" not in out
+
+
+@pytest.mark.parametrize(("split", "warned"), [("all", True), ("train", True), ("test", False)])
+def test_images_of_the_training_are_pointed_out(tmp_path, capsys, split, warned):
+    data = draw(tmp_path / "data", COLOURS, 40)
+    section = bundles.manifest_for(b"", ["green", "red"], 32)["dataset"]
+    section["fingerprint"] = collect(data, progress=False).fingerprint
+    folder = bundles.write(tmp_path / "bundle", classes=["green", "red"], dataset=section)
+    assert main([str(folder), "--data", str(data), "--split", split]) == 0
+    assert ("was trained on images of this data set" in capsys.readouterr().out) is warned
 
 
 def test_empty_split_is_refused(tmp_path, capsys):

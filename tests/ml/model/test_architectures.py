@@ -9,6 +9,7 @@ from torchvision import models
 
 from ml.model.architectures import MEAN, STD, ModelError, build, describe_weights, normalise
 from ml.model.catalog import ARCHITECTURES, LITE, SLIM
+from tests import bundles
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -110,6 +111,19 @@ def test_damaged_or_missing_weights_are_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match=r"none\.pt cannot be read \(No such file or directory\)"):
         build(SLIM, 2, str(tmp_path / "none.pt"))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "network.pt"])
+def test_other_kind_of_file_is_named_without_advice_to_trust_it(name, tmp_path):
+    if name == "model.onnx":
+        bundles.write(tmp_path)
+    else:
+        torch.save(torch.nn.Linear(2, 2), tmp_path / name)
+    with pytest.raises(ModelError) as caught:
+        build(SLIM, 2, str(tmp_path / name))
+    message = str(caught.value)
+    assert ("is an ONNX file" in message) is (name == "model.onnx") and "not a PyTorch checkpoint" in message
+    assert "trust" not in message and "arbitrary code" not in message
 
 
 def test_weights_are_described_by_content(tmp_path):

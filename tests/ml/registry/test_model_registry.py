@@ -19,6 +19,7 @@ from ml.registry.model_registry import (
     bundle_path,
     challenge,
     fetch,
+    model_name,
     promote,
     register,
     served_bundle,
@@ -194,6 +195,7 @@ def test_commands_register_gate_fetch_and_list(client, mlflow_address, logged, t
         assert f"commands version {version} is the challenger." in capsys.readouterr().out
         assert main([*address, "gate", "--data", str(data), "--champion", str(tmp_path / "served")]) == 0
         out = capsys.readouterr().out
+        assert "holds a model of other classes" not in out
         assert ("There is no champion yet" if version == "1" else "only the champion right") in out
         assert f"ml.registry fetch champion --name commands --to {tmp_path / 'served'}" in out
     to = tmp_path / "served"
@@ -203,6 +205,25 @@ def test_commands_register_gate_fetch_and_list(client, mlflow_address, logged, t
     assert main([*address, "list"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("commands ")]
     assert sorted(rows) == [["commands", "1", "1"], ["commands", "2", "2", "challenger,", "champion"]]
+
+
+def test_gate_says_that_the_served_bundle_has_other_classes(client, mlflow_address, logged, tmp_path, capsys):
+    data = draw(tmp_path / "other-classes", {"a-red": COLOURS["red"], "b-green": COLOURS["green"]}, 80)
+    register_run(client, logged("other-classes", classes=("a-red", "b-green")))
+    served = bundles.write(tmp_path / "served", classes=["red", "green"])
+    command = ["gate", "--data", str(data), "--champion", str(served)]
+    assert main(["--tracking-uri", mlflow_address, *command]) == 0
+    assert f"{served} holds a model of other classes" in capsys.readouterr().out
+
+
+def test_name_without_ascii_letters_is_registered_under_its_own(client, logged):
+    first, second = logged("猫狗"), logged("Мои фото")
+    names = {register_run(client, bundle).name for bundle in (first, second)}
+    assert len(names) == 2
+    assert [fetch(client, model_name(bundle.manifest.name), CHALLENGER) for bundle in (first, second)] == [
+        first,
+        second,
+    ]
 
 
 def test_commands_refuse_in_one_line(client, mlflow_address, logged, tmp_path, capsys):

@@ -42,5 +42,8 @@ def test_other_or_missing_file_is_refused(tmp_path):
     torch.save({"weights": torch.zeros(2)}, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         checkpoint.read(tmp_path / "weights.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pt")
+    with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint \(ml\.train did not write it"):
+        checkpoint.read(tmp_path / "network.pt")
     with pytest.raises(CheckpointError, match="does not exist: no epoch was completed"):
         checkpoint.read(tmp_path / "none.pt")
