@@ -22,6 +22,8 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+# Seconds for the first request: a server that has just started, or sleeps, is slow once.
+FIRST_TIMEOUT = "15"
 # Seconds, mlflow's own default: the object store behind the server may be slow.
 FILE_TIMEOUT = "120"
 
@@ -41,27 +43,32 @@ def connect(address: str | None) -> MlflowClient:
             that ``make up`` starts.
 
     Raises:
-        TrackingError: The store does not answer within about 5 s, or refuses.
+        TrackingError: The store does not answer within about 15 s, or refuses.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     bypass_proxy_for_loopback()
     address = address or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_ADDRESS
-    try:
-        mlflow.set_tracking_uri(address)
-        client = MlflowClient(address)
-        client.search_experiments(max_results=1)
-    except Failure as error:
-        raise TrackingError(f"MLflow at {address} {_advice(address, error)}.") from error
+    with _timeout(FIRST_TIMEOUT):
+        try:
+            mlflow.set_tracking_uri(address)
+            client = MlflowClient(address)
+            client.search_experiments(max_results=1)
+        except Failure as error:
+            raise TrackingError(f"MLflow at {address} {_advice(address, error)}.") from error
     return client
 
 
-@contextlib.contextmanager
-def file_timeout() -> Iterator[None]:
+def file_timeout() -> contextlib.AbstractContextManager[None]:
     """Wait longer for an answer while files are sent or fetched, unless the user has set a timeout."""
+    return _timeout(FILE_TIMEOUT)
+
+
+@contextlib.contextmanager
+def _timeout(seconds: str) -> Iterator[None]:
     default = os.environ.get(TIMEOUT) == SETTINGS[TIMEOUT]
     if default:
-        os.environ[TIMEOUT] = FILE_TIMEOUT
+        os.environ[TIMEOUT] = seconds
     try:
         yield
     finally:
