@@ -22,7 +22,7 @@ from ml.registry.model_registry import CHALLENGER, CHAMPION, bundle_path, fetch
 from ml.train import main
 from tests import servers
 from tests.ml.conftest import COLOURS, draw
-from tests.services.monitor.stubs import relay, serving
+from tests.services.monitor.stubs import answer, relay, serving
 
 # Each process imports PyTorch and MLflow and exports a graph, which takes minutes on a busy machine.
 SECONDS = 600
@@ -243,6 +243,25 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(options, mlflow_addr
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
     assert steps(client, run.info.run_id, "train_loss") == [1, 2, 3]
     assert fetch(client, "lost-in-the-middle", CHAMPION) == bundle
+
+
+def test_gate_needs_the_bundle_and_no_plot(options, mlflow_address, tmp_path, capsys):
+    data = drawn(tmp_path / "data", "plots-refused")
+
+    def respond(handler, body):
+        if handler.command == "PUT" and "/plots/" in handler.path:
+            answer(handler, 413, b"Request Entity Too Large", "text/plain")
+        else:
+            relay(mlflow_address)(handler, body)
+
+    with serving(respond) as address:
+        arguments = ["--data", str(data), "--epochs", "3", "--out", "run", "--champion", "served champion"]
+        assert main([*options, *arguments, "--tracking-uri", address]) == 0
+        out, err = capsys.readouterr()
+        assert "\n  file plots (" in err and re.findall(r"-m (ml\.\w+)", err) == ["ml.tracking"]
+        assert f"`MODEL_DIR='{tmp_path}/served champion' make up` serves it" in out
+        bundle = load(tmp_path / "served champion")
+        assert fetch(MlflowClient(address), "plots-refused", CHAMPION) == bundle
 
 
 def test_missing_folder_is_reported_before_the_slow_imports():
