@@ -31,7 +31,7 @@ class Result(BaseModel):
 
 def class_name(label: str) -> str:
     """Return a label as training names the class: file systems differ in case and in how they compose accents."""
-    return unicodedata.normalize("NFC", label).lower()
+    return unicodedata.normalize("NFC", label).strip().lower()
 
 
 def recall_metric(label: str) -> str:
