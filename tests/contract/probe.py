@@ -51,7 +51,7 @@ def ask_open(client: Any) -> Iterator[tuple[str, Any]]:
         "too many bytes": body(bytes(60_000)),
         "too many images": form(image(), image(), image()),
         "not an image": body(b"text"),
-        "another content type": body(image(), "text/plain"),
+        "another content type": body(b"text", "text/plain"),
         "broken image": body(image()[:50]),
         "one broken image of several": form(image(), image()[:50]),
         "model fails": body(image(255)),

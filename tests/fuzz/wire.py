@@ -1,5 +1,6 @@
 """Hostile requests, byte for byte."""
 
+import base64
 import contextlib
 import json
 import re
@@ -118,7 +119,6 @@ FILE_NAMES: Requests = {
         "a Windows path": b"..\\..\\boot.ini",
         "NUL": b"cat\0.jpg",
         "an encoded line break": b"cat%0d%0aX-Evil: 1.jpg",
-        "64 kB": b"a" * 65_536,
         "a script": b"<script>alert(1)</script>",
         "another quote": b'a\\"; name=\\"b.jpg',
         "format": b"%s%n{0.__class__}${jndi:ldap://x}",
@@ -138,6 +138,16 @@ ODD: Requests = {
     "chunk extensions": lambda: chunked(pieces(PICTURE, 700).replace(b"\r\n", b";a=b\r\n", 1)),
     "trailers": lambda: chunked(pieces(PICTURE, 700)[:-2] + b"X-Trailer: 1\r\n\r\n"),
     "a hundred headers of a kilobyte, almost": lambda: post(PICTURE, *[b"X-%d: " % n + b"a" * 500 for n in range(80)]),
+    "no boundary": lambda: form(GOOD, kind=b"multipart/form-data"),
+    "an empty boundary": lambda: form(GOOD, kind=b"multipart/form-data; boundary="),
+    "a field of another name": lambda: form(part(b'form-data; name="picture"; filename="a"')),
+    "the boundary of another form": lambda: form(GOOD, kind=b"multipart/form-data; boundary=copied"),
+    "a form that is called an image": lambda: form(GOOD, kind=b"image/jpeg"),
+    "an image that is called a form": lambda: post(kind=FORM),
+    "JSON": lambda: post(b'{"image": "%b"}' % base64.b64encode(PICTURE), kind=b"application/json"),
+    "a data URL": lambda: post(b"data:image/jpeg;base64," + base64.b64encode(PICTURE), kind=b"text/plain"),
+    "a file name that is not UTF-8": lambda: named(b"\xff\xfe\xfd.jpg"),
+    "a Content-Type of nonsense": lambda: post(kind=b"\xff\xfe/;;;=,"),
     "an encoded path": lambda: post().replace(b"/predict", b"/%70redict"),
     "a query": lambda: post().replace(b"/predict", b"/predict?a=%00&b[]=../&c=%s"),
     "a broken body for a route that reads none": lambda: (
@@ -148,16 +158,18 @@ ODD: Requests = {
 """Unusual, but whole: 200."""
 
 REFUSED: Requests = {
-    "a file name that is not UTF-8": lambda: named(b"\xff\xfe\xfd.jpg"),
-    "no boundary": lambda: form(GOOD, kind=b"multipart/form-data"),
-    "an empty boundary": lambda: form(GOOD, kind=b"multipart/form-data; boundary="),
     "a form without an end": lambda: form(GOOD, end=b""),
     "a part without a disposition": lambda: form(b"--frontier\r\nContent-Type: image/jpeg\r\n\r\ncat\r\n"),
     "a million line breaks": lambda: form(b"\r\n" * 10**6),
     "ten thousand parts": lambda: form(*[part(b'form-data; name="x"', b"")] * 10_000),
     "33 pictures": lambda: form(*[GOOD] * 33),
+    "a file name of 64 kB": lambda: named(b"a" * 65_536),
+    "an opened form without a boundary": lambda: form(kind=b"multipart/form-data"),
+    "JSON of brackets": lambda: post(b"[" * 10**6, kind=b"application/json"),
+    "JSON of a million values": lambda: post(b"[" + b"[]," * 10**6 + b"1]", kind=b"application/json"),
+    "JSON without an image": lambda: post(b'{"image": {"b64": {"image": [[], {}]}}}', kind=b"application/json"),
+    "JSON of a long number": lambda: post(b'{"image": ' + b"9" * 10**6 + b"}", kind=b"application/json"),
     "a field that is a text": lambda: form(part(b'form-data; name="file"', b"cat")),
-    "a field of another name": lambda: form(part(b'form-data; name="picture"; filename="a"')),
     "an empty file": lambda: form(part(FILE, b"")),
     "nested forms": lambda: form(part(FILE, GOOD, b"Content-Type: " + FORM)),
     "a disposition of quotes": lambda: form(part(b'form-data; name="file' + b'\\"' * 3000)),
@@ -167,7 +179,6 @@ REFUSED: Requests = {
             b"cat",
         )
     ),
-    "a Content-Type of nonsense": lambda: post(kind=b"\xff\xfe/;;;=,"),
     "a body shorter than announced": lambda: post(length=b"100000"),
     "a body longer than anything": lambda: post(length=b"9" * 40),
     "a body over the limit": lambda: post(length=b"99999999"),

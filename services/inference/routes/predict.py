@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
 from bundle.preprocess import ImageError, decode
-from services.inference import telemetry, uploads
+from services.inference import base64_images, telemetry, uploads
 from services.inference.auth import Keys, client_address
 from services.inference.batching import Batcher, Outputs
 from services.inference.limits import ConcurrencyLimiter, RateLimiter, UploadMemory
@@ -27,11 +27,20 @@ FORM = {
     "properties": {uploads.FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
     "required": [uploads.FIELD],
 }
+BASE64 = {"type": "string", "format": "byte", "description": "the file's bytes as base64, or a data URL"}
+JSON = {
+    "type": "object",
+    "properties": {
+        base64_images.FIELD: {"anyOf": [BASE64, {"type": "array", "items": BASE64, "minItems": 1}]},
+    },
+    "required": [base64_images.FIELD],
+}
 BODY = {
-    "description": "One or several images as a form, or one image as the body: JPEG, PNG, WebP, GIF or BMP.",
+    "description": "One or several images as a form or as JSON, or one image as the body: JPEG, PNG, WebP, GIF or BMP.",
     "required": True,
     "content": {
         "multipart/form-data": {"schema": FORM},
+        "application/json": {"schema": JSON},
         "image/*": {"schema": BINARY},
         "application/octet-stream": {"schema": BINARY},
     },

@@ -45,9 +45,9 @@ def test_every_route_is_documented(client, spec):
         assert method in client.options(path).headers["Allow"]
 
 
-def test_both_ways_to_send_an_image_are_documented(spec):
+def test_ways_to_send_an_image_are_documented(spec):
     content = spec["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert content.keys() == {"multipart/form-data", "image/*", "application/octet-stream"}
+    assert content.keys() == {"multipart/form-data", "application/json", "image/*", "application/octet-stream"}
     fields = content["multipart/form-data"]["schema"]["properties"]
     assert fields.keys() == {"file"}
     assert fields["file"]["minItems"] == 1

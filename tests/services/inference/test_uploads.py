@@ -1,3 +1,4 @@
+import base64
 import gc
 import io
 import weakref
@@ -10,11 +11,13 @@ from bundle.preprocess import BrokenImageError
 from services.inference import uploads
 from services.inference.routes import predict
 from tests import drawn_images as images
+from tests.drawn_images import GREEN
 from tests.services.inference.client import Client, assert_problem, create_client
 
 RED = images.plain()
 LIMIT = 10_000
 BIGGEST = RED + bytes(LIMIT - len(RED))
+DATA_URL = b"data:image/jpeg;base64," + base64.b64encode(RED)
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.jpg"'
 NOTE = b'Content-Disposition: form-data; name="note"\r\n\r\nhello'
 
@@ -42,18 +45,33 @@ def part(data: bytes = RED, head: bytes = FILE) -> bytes:
     return head + b"\r\n\r\n" + data
 
 
-def send_form(client: Client, body: bytes):
-    return client.send(body, "multipart/form-data; boundary=x")
+def send_form(client: Client, body: bytes, kind: str = "multipart/form-data; boundary=x"):
+    return client.send(body, kind)
 
 
-@pytest.mark.parametrize("kind", ["image/jpeg", "image/png", "image/x-made-up", "application/octet-stream", ""])
-def test_body_of_any_image_type_is_recognised_by_content(client, kind):
+KINDS = ["image/png", "image/x-made-up", "application/octet-stream", "binary/octet-stream", "", "*/*", "nonsense"]
+KINDS += [
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "application/json",
+    "multipart/form-data",
+    "multipart/mixed",
+]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "multipart/form-data; boundary=x"])
+def test_body_is_recognised_by_content_whatever_its_type(client, kind):
     assert client.send(RED, kind).json == client.predict(RED).json
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
-def test_body_of_another_type_is_no_image(client, kind):
-    assert_problem(client.send(RED, kind), 415, "not-a-picture", kind)
+def test_text_as_the_body_names_its_type(client, kind):
+    assert_problem(client.send(b"photo.jpg", kind), 415, "not-a-picture", kind, "'file'")
+
+
+def test_file_sent_with_curl_d_names_the_option(client):
+    spoiled = RED.translate(None, b"\0\r\n")
+    assert_problem(client.send(spoiled, "application/x-www-form-urlencoded"), 422, "broken-picture", "--data-binary")
 
 
 FORMS = {
@@ -70,8 +88,19 @@ FORMS = {
     "with a hostile name": form(part(head=FILE.replace(b"a.jpg", b"../../etc/passwd\0.jpg" + "ü".encode() * 300))),
     "with a name that is not UTF-8": form(part(head=FILE.replace(b"a.jpg", b"caf\xe9.jpg"))),
     "without a name": form(part(head=b'Content-Disposition: form-data; name="file"')),
+    "without a name, but with a type": form(
+        part(head=b'Content-Type: image/jpeg\r\nContent-Disposition: form-data; name="file"')
+    ),
+    "in another field": form(part(head=FILE.replace(b'"file"', b'"image"')), NOTE),
+    "in another field without a name": form(NOTE, part(head=b'Content-Disposition: form-data; name="photo"')),
+    "in a field without a name": form(part(head=b'Content-Disposition: form-data; filename="a.jpg"')),
+    "in its field among others": form(part(b"?", head=FILE.replace(b'"file"', b'"other"')), part()),
+    "as base64": form(part(base64.b64encode(RED), head=b'Content-Disposition: form-data; name="file"')),
+    "as a file of base64": form(part(base64.encodebytes(RED))),
+    "as a data URL": form(part(DATA_URL, head=b'Content-Disposition: form-data; name="file"'), NOTE),
     "with a third header": form(part(head=FILE + b"\r\nX-More: 1")),
     "with a preamble": b"hello\r\n" + form(part()),
+    "with an image as its preamble": images.plain(GREEN) + b"\r\n" + form(part()),
     "with an epilogue": form(part(), end=b"--x--\r\nhello"),
 }
 
@@ -84,22 +113,60 @@ def test_form_is_read(client, name):
 
 
 @pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; charset=utf-8",
+        "multipart/form-data; boundary=----copied",
+        "multipart/mixed",
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "image/jpeg",
+        "",
+    ],
+)
+def test_form_is_read_whatever_its_content_type(client, kind):
+    for body in (form(part()), form(NOTE, part()), form(part(head=b"Content-Type: image/jpeg\r\n" + FILE))):
+        assert send_form(client, body, kind).json["label"] == "red"
+    assert [one["label"] for one in send_form(client, form(part(), part()), kind).json["predictions"]] == ["red"] * 2
+
+
+def test_several_files_in_another_field_are_read(client):
+    head = FILE.replace(b'"file"', b'"files[]"')
+    answer = send_form(client, form(part(head=head), part(images.plain(GREEN), head=head))).json
+    assert [one["label"] for one in answer["predictions"]] == ["red", "green"]
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
-        (form(part(head=FILE.replace(b'"file"', b'"other"'))), "another name"),
-        (form(part(head=FILE.replace(b'"file"', b'"FILE"'))), "another name"),
+        (form(part(head=FILE.replace(b'"file"', b'"a"')), part(head=FILE.replace(b'"file"', b'"b"'))), "(a, b)"),
         (form(part(b"photo.jpg", head=b'Content-Disposition: form-data; name="file"')), "-F file=@photo.jpg"),
+        (form(part(b"photo.jpg", head=b'Content-Disposition: form-data; name="image"')), "-F file=@photo.jpg"),
         (form(part(b"")), "file is empty"),
         (form(), "no file"),
         (form(NOTE), "no file"),
-        (form(part(), end=b""), "no file"),
-        (form(part(), end=b"--x-"), "no file"),
-        (b"--x\r\n" + FILE, "no file"),
-        (b"hello", "no file"),
+        (form(part(), end=b""), "cannot be read"),
+        (form(part(), end=b"--x-"), "cannot be read"),
+        (b"--x\r\n" + FILE, "cannot be read"),
+        (form(part(head=b"Content-Type: image/jpeg")), "Content-Disposition"),
+        (b"hello", "cannot be read"),
     ],
 )
 def test_form_without_an_image_names_the_remedy(client, body, words):
     assert_problem(send_form(client, body), 400, "no-picture", words)
+
+
+def test_form_without_any_boundary_names_the_cause(client):
+    for body in (b"hello", b"--x--\r\n"):
+        assert_problem(send_form(client, body, "multipart/form-data"), 400, "no-picture", "lacks the form's boundary")
+
+
+def test_names_of_fields_in_an_answer_are_cut(client):
+    parts = [part(head=FILE.replace(b'"file"', b'"%d%s"' % (number, b"x" * 3000))) for number in range(99)]
+    response = send_form(client, form(*parts))
+    assert_problem(response, 400, "no-picture", "several fields")
+    assert len(response.data) < 1000
 
 
 def test_request_without_a_body_has_no_image(client):
