@@ -1,41 +1,52 @@
 """Decode an encoded image into the model's pixels: the one definition for evaluation and serving."""
 
-import contextlib
 import io
 import math
-import re
-import warnings
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from bundle.jpeg_limits import MAX_SCANS, MAX_SEGMENTS, exceeds_limits
+from bundle import exif
+from bundle.image_file import (
+    FORMATS,
+    MAX_PIXELS,
+    SIGNATURES,
+    BrokenImageError,
+    ImageError,
+    ImageFile,
+    UnsupportedImageError,
+    broken,
+    load,
+    open_image,
+)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM", re.DOTALL)
-MAX_PIXELS = 64_000_000
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SIGNATURES",
+    "BrokenImageError",
+    "ImageError",
+    "Resize",
+    "UnsupportedImageError",
+    "count_pixels",
+    "decode",
+    "warm_up",
+]
+
 DETAIL = 1.25  # times the target's side
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Resize = Literal["stretch", "center-crop"]
-
-# The check below raises an error where Pillow only warns.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Corrupt EXIF and the like in an upload are no concern of the operator.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-
-class ImageError(ValueError):
-    """The bytes cannot be classified; the message tells the sender what to do."""
-
-
-class UnsupportedImageError(ImageError):
-    """Not an image, or an image format that is not accepted."""
-
-
-class BrokenImageError(ImageError):
-    """An image that is truncated, damaged or too large."""
 
 
 def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -44,10 +55,11 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
     The EXIF orientation is applied, transparency becomes white, and only the first frame of an animation counts.
 
     Args:
-        data: The file's bytes (JPEG, PNG, WebP, GIF or BMP; recognised by content, not by name).
+        data: The file's bytes, of one of ``FORMATS``; recognised by content, not by name.
         size: Side of the square result, in pixels.
         resize: ``stretch`` scales both sides to ``size``; ``center-crop`` first cuts the largest centred square.
-        max_pixels: Largest accepted width times height, checked before decoding.
+        max_pixels: Most pixels to decode, checked before decoding. A JPEG that is decoded at a reduced scale has fewer
+            than its width times its height.
 
     Returns:
         RGB pixels, shape ``(size, size, 3)``.
@@ -56,28 +68,18 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         UnsupportedImageError: The bytes are not an image of an accepted format.
         BrokenImageError: The image is damaged, truncated, or larger than ``max_pixels``.
     """
-    if exceeds_limits(data):
-        raise BrokenImageError(f"The JPEG has over {MAX_SCANS} scans or {MAX_SEGMENTS} segments. Save it anew.")
-    # Opening some GIF and WebP files allocates their pixels: only Pillow's own limit acts before that.
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    file = open_image(data, _least(size), max_pixels)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if SIGNATURES.match(data):
-            raise _broken(error) from None
-        raise UnsupportedImageError(f"This image format is not accepted. Send one of: {', '.join(FORMATS)}.") from None
-    except Image.DecompressionBombError:
-        raise _too_large(f"more than {2 * max_pixels:,}", max_pixels) from None
-    except Exception as error:
-        # Pillow's parsers raise many classes on hostile bytes (struct.error, KeyError, OverflowError, …).
-        raise _broken(error) from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise _too_large(f"{width} × {height}", max_pixels)
-    try:
-        return _pixels(image, size, resize)
-    except Exception as error:  # as above
-        raise _broken(error) from error
+        return _pixels(file, size, resize)
+    except MemoryError as error:
+        raise BrokenImageError("The image needs too much memory. Scale it down.") from error
+    except Exception as error:  # as in open_image
+        raise broken(error) from error
+
+
+def count_pixels(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> int:
+    """Count the pixels that ``decode`` would decode; raises its errors for a header that cannot be read."""
+    return open_image(data, _least(size), max_pixels).cost
 
 
 def warm_up() -> None:
@@ -91,25 +93,20 @@ def warm_up() -> None:
         decode(file.getvalue(), 8, "stretch")
 
 
-def _too_large(pixels: str, max_pixels: int) -> BrokenImageError:
-    return BrokenImageError(f"The image has {pixels} pixels; at most {max_pixels:,} are accepted. Scale it down.")
+def _least(size: int) -> int:
+    """Return the shortest side that keeps what the resize needs."""
+    return math.ceil(DETAIL * size)
 
 
-def _broken(error: Exception) -> BrokenImageError:
-    return BrokenImageError(f"The image is damaged or incomplete ({type(error).__name__}). Send the whole file again.")
-
-
-def _pixels(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
-    # A JPEG decodes at 1/2, 1/4 or 1/8 scale for a fraction of the cost. DETAIL keeps what the resize needs.
-    least = math.ceil(DETAIL * size)
-    scaled = image.draft(None, (least, least))
-    # The last row and column of a reduced JPEG may cover part of a pixel and must not be stretched.
-    width, height = scaled[1][2:] if scaled else image.size
+def _pixels(file: ImageFile, size: int, resize: Resize) -> NDArray[np.uint8]:
+    image = load(file)
+    # Before the conversion, which may drop the block. XMP is not read: browsers ignore its orientation.
+    turned = exif.orientation(image.info.get("exif", b"")) if image.format != "TIFF" else 1  # Pillow turns TIFF itself
     image = _resizable(image)
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(width, height, resize))
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(file.width, file.height, resize))
     # Rotate and convert after the resize, where both are cheap.
-    with contextlib.suppress(Exception):  # corrupt EXIF does not spoil the pixels
-        image = ImageOps.exif_transpose(image)
+    if turned in TRANSPOSITIONS:
+        image = image.transpose(TRANSPOSITIONS[turned])
     return np.asarray(_rgb(image), dtype=np.uint8)
 
 

@@ -41,7 +41,12 @@ def noise(kind: str = "JPEG", size: tuple[int, int] = (120, 90), seed: int = 0) 
     return encode(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {}))
 
 
-def oriented(orientation: int) -> bytes:
+def progressive(data: bytes) -> bytes:
+    """Encode an image as a progressive JPEG."""
+    return encode(Image.open(io.BytesIO(data)).convert("RGB"), "JPEG", progressive=True)
+
+
+def oriented(orientation: int, kind: str = "JPEG") -> bytes:
     """Store ``corners`` rotated or mirrored, with the EXIF orientation that undoes it."""
     undo = {
         2: [Image.Transpose.FLIP_LEFT_RIGHT],
@@ -57,7 +62,9 @@ def oriented(orientation: int) -> bytes:
         image = image.transpose(step)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    return encode(image, "JPEG", exif=exif, quality=95)
+    return encode(
+        image, kind, exif=exif, **({"tiffinfo": {ORIENTATION: orientation}} if kind == "TIFF" else {"quality": 95})
+    )
 
 
 def animated(kind: str = "GIF") -> bytes:
@@ -88,6 +95,11 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
+def heif(brand: bytes) -> bytes:
+    """Write the start of a HEIF file."""
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(90)
+
+
 def broken_exif() -> bytes:
     """Draw a valid JPEG with an invalid EXIF block."""
     return encode(corners(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xee" * 40, quality=95)
@@ -108,6 +120,20 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "gif": lambda: plain(RED, "GIF"),
     "gif animated": lambda: animated("GIF"),
     "bmp": lambda: plain(RED, "BMP"),
+    "avif": lambda: plain(RED, "AVIF"),
+    "avif animated": lambda: animated("AVIF"),
+    "tiff": lambda: plain(RED, "TIFF"),
+    "tiff deflate": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED), "TIFF", compression="tiff_adobe_deflate"),
+    "tiff lzw": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED), "TIFF", compression="tiff_lzw"),
+    "tiff jpeg": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED), "TIFF", compression="jpeg"),
+    "tiff cmyk": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED).convert("CMYK"), "TIFF"),
+    "tiff big endian": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED), "TIFF", big_endian=True),
+    "tiff of pages": lambda: animated("TIFF"),
+    "jpeg 2000": lambda: plain(RED, "JPEG2000"),
+    "jpeg 2000 codestream": lambda: encode(Image.new("RGB", (SIDE, SIDE), RED), "JPEG2000", no_jp2=True),
+    "jpeg without its end": lambda: plain(RED, "JPEG")[:-2],
+    "jpeg without its last byte": lambda: plain(RED, "JPEG")[:-1],
+    "jpeg progressive without its end": lambda: progressive(plain(RED))[:-2],
     "one pixel": lambda: plain(RED, "PNG", (1, 1)),
     "one pixel high": lambda: plain(RED, "PNG", (4000, 1)),
 }
@@ -119,7 +145,11 @@ NOT_PICTURES: dict[str, Callable[[], bytes]] = {
     "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     "pdf": lambda: b"%PDF-1.7\n1 0 obj\n",
     "zeros": lambda: bytes(5000),
-    "tiff": lambda: plain(RED, "TIFF"),
+    "heic": lambda: heif(b"heic"),
+    "heif of any coding": lambda: heif(b"mif1"),
+    "jpeg xl": lambda: b"\xff\x0a" + bytes(90),
+    "jpeg xl in boxes": lambda: b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(90),
+    "film": lambda: b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(90),
     "ico": lambda: plain(RED, "ICO", (32, 32)),
     "ppm": lambda: plain(RED, "PPM"),
     "eps": lambda: plain(RED, "EPS"),
@@ -132,6 +162,10 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "webp cut in half": lambda: (data := noise("WEBP"))[: len(data) // 2],
     "gif cut in half": lambda: (data := noise("GIF"))[: len(data) // 2],
     "bmp cut in half": lambda: (data := noise("BMP"))[: len(data) // 2],
+    "avif cut in half": lambda: (data := noise("AVIF"))[: len(data) // 2],
+    "tiff cut in half": lambda: (data := noise("TIFF"))[: len(data) // 2],
+    "jpeg 2000 cut in half": lambda: (data := noise("JPEG2000"))[: len(data) // 2],
+    "tiff signature only": lambda: b"II*\0",
     "jpeg signature only": lambda: b"\xff\xd8\xff",
     "png signature only": lambda: b"\x89PNG\r\n\x1a\n",
     "png bomb": lambda: png_header(50_000, 50_000),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.preprocess import FORMATS, ImageError, Resize, UnsupportedImageError, decode
+from bundle.preprocess import ImageError, Resize, UnsupportedImageError, decode
 from ml.data.dataset import Reason
 
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
@@ -89,8 +89,8 @@ def load(path: Path, size: int, resize: Resize) -> tuple[bytes, NDArray[np.uint8
         raise UnusableError("empty", "0 bytes")
     try:
         return data, decode(data, size, resize)
-    except UnsupportedImageError:
-        raise UnusableError("not an image", f"not one of {', '.join(FORMATS)}") from None
+    except UnsupportedImageError as error:
+        raise UnusableError("not an image", str(error)) from None
     except ImageError as error:
         # The service's message advises the sender; the decoder's own says more here.
         raise UnusableError("truncated or damaged", str(error.__cause__ or error)) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from bundle import preprocess
 from bundle.load import Bundle, BundleError, load
 from bundle.predictor import Predictor
+from services.inference import native_logs
 from services.inference.problems import NO_MODEL, Problem
 
 CHECK_TIMEOUT = 60  # seconds
@@ -62,6 +63,7 @@ def load_model(folder: Path) -> Model:
             predictor = Predictor(model.bundle)
             predictor.warm_up()
             preprocess.warm_up()
+            native_logs.silence_libtiff()
         except BundleError as error:
             model = Model(reason=model.refused or str(error))
         else:

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     max_upload_memory: Count = _setting(128 * 2**20, "bytes of open uploads in memory per worker (503 above)")
     model_dir: Path = _setting(CHAMPION, "the bundle: model.onnx and manifest.json")
     max_upload_bytes: Count = _setting(20 * 2**20, "largest request body (413 above)")
-    max_pixels: Count = _setting(MAX_PIXELS, "largest image, width × height (422 above)")
+    max_pixels: Count = _setting(MAX_PIXELS, "most pixels to decode, of an image (422 above) and of a request (413)")
     max_pictures: Count = _setting(32, "most images in one request (413 above)")
     upload_timeout: Seconds = _setting(30, "seconds an upload may take (408 above)")
     graceful_timeout: Seconds = _setting(10, "seconds to finish open requests when stopped")

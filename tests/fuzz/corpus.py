@@ -14,7 +14,7 @@ from tests import drawn_images
 from tests.fuzz import formats
 from tests.fuzz.formats import chunk, jpeg, png, segment
 
-KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "JPEG2000")
 HUGE = 50_000
 TIFF = b"MM\0*\0\0\0\x08"  # the start of an EXIF block
 MANY = 30_000
@@ -69,6 +69,41 @@ _exifs = {
     "every tag": _exif(*(_entry(tag, 7, 4, tag) for tag in range(0, 60_000, 13))),
 }
 
+
+def _many_fractions(tag: int, size: int) -> bytes:
+    """Write an EXIF block with one tag of this many bytes."""
+    return _exif(_entry(tag, 5, size // 8, 26)) + b"\1" * size
+
+
+def _exif_segments(block: bytes) -> bytes:
+    cut = [block[at : at + 65_000] for at in range(0, len(block), 65_000)]
+    return jpeg(*(segment(0xE1, b"Exif\0\0" + part) for part in cut))
+
+
+def _avif_with(item: bytes) -> bytes:
+    """Write an AVIF with this EXIF block, without Pillow, which reads the blocks that it writes."""
+    data = formats.encode(drawn_images.corners(), "AVIF", exif=TIFF + bytes(len(item) - len(TIFF)))
+    at = data.index(TIFF)
+    return data[:at] + item + data[at + len(item) :]
+
+
+def _resized_avif(width: int, height: int, size: tuple[int, int]) -> bytes:
+    """Write an AVIF of one size whose container claims another."""
+    data = formats.encode(Image.new("RGB", (width, height)), "AVIF", speed=10)
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", *size) + data[at + 8 :]
+
+
+def _resized_jpeg_2000(frame: tuple[int, int], tile: tuple[int, int], box: tuple[int, int]) -> bytes:
+    """Write a small JPEG 2000 that claims other sizes of its frame, of its tiles, and in its container."""
+    data = bytearray(formats.encode(drawn_images.corners(), "JPEG2000"))
+    at = data.index(b"\xff\x51") + 6
+    data[at : at + 8], data[at + 16 : at + 24] = struct.pack(">II", *frame), struct.pack(">II", *tile)
+    at = data.index(b"ihdr") + 4
+    data[at : at + 8] = struct.pack(">II", box[1], box[0])
+    return bytes(data)
+
+
 HARMLESS: Corpus = {
     "1 x 10,000": lambda: drawn_images.plain(kind="PNG", size=(1, 10_000)),
     "10,000 x 1": lambda: drawn_images.plain(kind="PNG", size=(10_000, 1)),
@@ -107,6 +142,17 @@ HARMLESS: Corpus = {
     ),
     "Photoshop garbage": lambda: jpeg(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x03\xed\0\0\xff\xff\xff\xff")),
     "multi-picture garbage": lambda: jpeg(segment(0xE2, b"MPF\0" + TIFF + b"\xff" * 60)),
+    "20 MB of EXIF in a PNG": lambda: png(9, 9, chunk(b"eXIf", _many_fractions(Base.Orientation, 19 * 10**6))),
+    "20 MB of EXIF in an AVIF": lambda: _avif_with(_many_fractions(Base.Orientation, 19 * 10**6)),
+    "animated AVIF": lambda: formats.encode(
+        drawn_images.corners(), "AVIF", save_all=True, append_images=[drawn_images.corners()] * 9
+    ),
+    "16-bit grey TIFF": lambda: formats.encode(Image.new("I;16", (40, 30)), "TIFF"),
+    "palette TIFF": lambda: _mode("P", "TIFF"),
+    "CMYK TIFF": lambda: _mode("CMYK", "TIFF"),
+    "16-bit grey JPEG 2000": lambda: formats.encode(Image.new("I;16", (40, 30)), "JPEG2000"),
+    "JPEG 2000 with two channels": lambda: _mode("LA", "JPEG2000"),
+    "a TIFF tile larger than the image": lambda: formats.tiled_tiff((9, 9), (5000, 5000)),
     "data that goes on for 100 MB": lambda: png(10, 10, data=formats.deflated(10**8)),
     **{f"EXIF in a JPEG: {name}": lambda e=e: jpeg(segment(0xE1, b"Exif\0\0" + e)) for name, e in _exifs.items()},
     **{f"EXIF in a PNG: {name}": lambda e=e: png(9, 9, chunk(b"eXIf", e)) for name, e in _exifs.items()},
@@ -143,6 +189,12 @@ BOMBS: Corpus = {
     "compressed text of 100 MB": lambda: png(10, 10, chunk(b"zTXt", b"a\0\0" + formats.deflated(10**8))),
     "compressed text in many parts": lambda: png(10, 10, chunk(b"zTXt", b"a\0\0" + formats.deflated(2**20)) * 70),
     "international text of 100 MB": lambda: png(10, 10, chunk(b"iTXt", b"a\0\1\0\0\0" + formats.deflated(10**8))),
+    "EXIF of 20 MB": lambda: _exif_segments(_many_fractions(Base.XResolution, 19 * 10**6)),
+    "AVIF": lambda: _resized_avif(64, 64, (HUGE, HUGE)),
+    "TIFF": lambda: formats.tiled_tiff((HUGE, HUGE), (256, 256)),
+    "TIFF of a huge tile": lambda: formats.tiled_tiff((9, 9), (14_000, 14_000)),
+    "TIFF of ten million strips": lambda: formats.tiff((273, 3, 10**7, 8)).ljust(2 * 10**7, b"\1"),
+    "JPEG 2000": lambda: _resized_jpeg_2000((HUGE, HUGE), (HUGE, HUGE), (HUGE, HUGE)),
     "colour profile of 100 MB": lambda: png(10, 10, chunk(b"iCCP", b"a\0\0" + formats.deflated(10**8))),
 }
 """Small files that would take gigabytes or hours: 422, before these are spent."""
@@ -157,6 +209,14 @@ LARGEST: Corpus = {
     "run-length BMP": lambda: _run_length(8000, 8000, 8000),
     "progressive CMYK JPEG": lambda: jpeg(size=(8000, 8000), mode="CMYK", progressive=True),
     "as many scans as there may be": lambda: formats.scans((8000, 8000), 40),
+    "AVIF": lambda: formats.encode(
+        Image.new("RGBA", (8000, 8000), (1, 2, 3, 4)), "AVIF", speed=10, subsampling="4:4:4"
+    ),
+    "AVIF that is larger than it claims": lambda: _resized_avif(16_000, 16_000, (64, 64)),
+    "TIFF": lambda: formats.tiled_tiff((8000, 8000), (8000, 8000)),
+    "JPEG 2000": lambda: formats.encode(Image.new("RGBA", (4000, 4000)), "JPEG2000", num_resolutions=1),
+    "JPEG at an eighth of its scale": lambda: jpeg(size=(30_000, 30_000)),
+    "JPEG without its end": lambda: jpeg(size=(8000, 8000), mode="CMYK", progressive=True)[:-2],
     "chunks of nothing": lambda: png(9, 9, chunk(b"abCd") * 1_500_000),
     "comments of nothing": lambda: formats.gif(9, 9)[:19] + b"\x21\xfe" + b"\1a" * 9_000_000 + b"\0;",
 }
@@ -172,6 +232,9 @@ BROKEN: Corpus = {
     "JPEG without tables": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0") + b"\xff\xd9",
     "JPEG with a segment that ends too late": lambda: jpeg(segment(0xE5, b"cat", 60_000)),
     "JPEG with 255 components": lambda: b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\xff" + bytes(765)),
+    "JPEG 2000 whose frame is larger than it claims": lambda: _resized_jpeg_2000((HUGE, HUGE), (HUGE, HUGE), (96, 96)),
+    "JPEG 2000 of a billion tiles": lambda: _resized_jpeg_2000((HUGE, HUGE), (1, 1), (96, 96)),
+    "TIFF without an image": lambda: formats.tiff(),
     "BMP of -2^31 rows": lambda: formats.bmp(1, -(2**31)),
     "WebP that is longer than it is": lambda: formats.riff(
         formats.webp_chunk(Image.new("RGB", (9, 9))), length=2**32 - 2

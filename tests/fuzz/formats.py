@@ -4,6 +4,7 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
@@ -119,3 +120,21 @@ def animated_webp(width: int, height: int, frames: int) -> bytes:
     frame = bytes(6) + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3] + b"\x64\0\0\0"
     frame += name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
     return riff(canvas(width, height, 0x12), (b"ANIM", bytes(6)), *[(b"ANMF", frame)] * frames)
+
+
+def tiff(*entries: tuple[int, int, int, int], directory: list[tuple[int, int, int, int]] | None = None) -> bytes:
+    """A TIFF with only these entries (tag, type, count, value) in its directory, and those of one at byte 400."""
+
+    def table(some: Iterable[tuple[int, int, int, int]]) -> bytes:
+        packed = [struct.pack("<HHII", *entry) for entry in some]
+        return struct.pack("<H", len(packed)) + b"".join(packed) + bytes(4)
+
+    return (b"II*\0" + struct.pack("<I", 8) + table(entries)).ljust(400, b"\0") + table(directory or [])
+
+
+def tiled_tiff(size: tuple[int, int], tile: tuple[int, int]) -> bytes:
+    """A grey TIFF of one compressed tile, which may be far larger than the image."""
+    data = deflated(tile[0] * tile[1])
+    shape = [(256, 4, 1, size[0]), (257, 4, 1, size[1]), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    tiles = [(322, 4, 1, tile[0]), (323, 4, 1, tile[1]), (324, 4, 1, 406), (325, 4, 1, len(data))]
+    return tiff(*shape, *tiles) + data

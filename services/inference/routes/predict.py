@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
-from bundle.preprocess import ImageError, decode
+from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
 from services.inference import base64_images, telemetry, uploads
 from services.inference.auth import Keys, client_address
 from services.inference.batching import Batcher, Outputs
 from services.inference.limits import ConcurrencyLimiter, RateLimiter, UploadMemory
 from services.inference.model import Model
-from services.inference.problems import image_problem
+from services.inference.problems import TOO_LARGE, Problem, image_problem
 from services.inference.routes import blueprint
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings, cpu_limit
@@ -36,7 +36,8 @@ JSON = {
     "required": [base64_images.FIELD],
 }
 BODY = {
-    "description": "One or several images as a form or as JSON, or one image as the body: JPEG, PNG, WebP, GIF or BMP.",
+    "description": "One or several images as a form or as JSON, or one image as the body. "
+    f"Formats: {', '.join(FORMATS)}.",
     "required": True,
     "content": {
         "multipart/form-data": {"schema": FORM},
@@ -49,7 +50,7 @@ RESPONSES: dict[str | int | HTTPStatus, Any] = {
     200: Answer,
     400: problem("No image was sent, or the upload is incomplete"),
     408: problem("The upload took too long"),
-    413: problem("More bytes or images than one request may have"),
+    413: problem("More bytes, images or pixels than one request may have"),
     415: problem("Not an image of an accepted format"),
     422: problem("The image is broken, truncated, or has too many pixels"),
     503: problem("Too many predictions at once, or no model is loaded; Retry-After names the seconds to wait"),
@@ -100,8 +101,16 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
 def _decode(images: list[bytes], manifest: Manifest, max_pixels: int) -> NDArray[np.uint8]:
     shape = manifest.input
     pixels = np.empty((len(images), shape.size, shape.size, 3), np.uint8)
+    left = max_pixels
     for index, image in enumerate(images):
         try:
+            if len(images) > 1:  # others wait for the whole request
+                left -= count_pixels(image, shape.size, max_pixels)
+                if left < 0:
+                    detail = (
+                        f"The images have over {max_pixels:,} pixels together. Send fewer at once, or smaller ones."
+                    )
+                    raise Problem(TOO_LARGE, detail)
             pixels[index] = decode(image, shape.size, shape.resize, max_pixels)
         except ImageError as error:
             raise image_problem(error, index if len(images) > 1 else None) from error

@@ -24,7 +24,7 @@ MANY = 150
 BAD = {
     "cut.jpg": (drawn_images.BROKEN["jpeg cut in half"], "truncated or damaged: "),
     "empty.png": (bytes, "empty: 0 bytes"),
-    "notes.txt": (lambda: b"two cats, one dog", "not an image: not one of JPEG"),
+    "notes.txt": (lambda: b"two cats, one dog", "not an image: This image format is not accepted. Send one of: JPEG"),
 }
 
 

@@ -68,3 +68,12 @@ def test_predict_limit_of_pixels_can_be_set(bundle):
     client = create_client(model_dir=bundle, max_pixels=90_000)
     assert client.send(images.plain(RED, "PNG", (300, 300))).status_code == 200
     assert_problem(client.send(images.plain(RED, "PNG", (301, 300))), 422, "broken-picture", "90,000")
+
+
+def test_predict_pixels_of_a_request_are_limited_together(bundle):
+    client = create_client(model_dir=bundle, max_pixels=20_000)
+    png, jpeg = images.plain(RED, "PNG", (100, 100)), images.plain(RED, "JPEG", (1000, 1000))
+    assert client.predict(png, png).status_code == 200
+    assert_problem(client.predict(png, png, images.plain(RED, "PNG", (1, 1))), 413, "too-large", "over 20,000 pixels")
+    assert_problem(client.predict(png, b"text", png), 415, "not-a-picture", index=1)
+    assert client.send(jpeg).status_code == 200, "it has 15,625 pixels at an eighth of its sides"
