@@ -8,6 +8,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from services.inference import auth, problems, request_log, security_headers, settings, telemetry, uploads
 from services.inference.model import load_model
+from services.inference.path_prefix import PathPrefix
 from services.inference.routes import health, metrics, pages, predict
 from services.inference.schemas import ProblemDetails
 
@@ -35,12 +36,13 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default JSON provider
     app.config.update(MAX_CONTENT_LENGTH=config.max_upload_bytes, MAX_PICTURES=config.max_pictures)
+    app.wsgi_app = PathPrefix(app.wsgi_app, config.path_prefix)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.wsgi_app = auth.TrustedProxies(app.wsgi_app, config.trusted_proxies)  # type: ignore[method-assign]
     model = load_model(config.model_dir)
     request_log.init_app(app)
     problems.init_app(app)
-    security_headers.init_app(app)
+    security_headers.init_app(app, config.cors_origins)
     app.after_request(uploads.discard_rest)
     exporter = telemetry.init_app(app, model, request_log.endpoint)
     app.register_api(health.create_blueprint(model, config))

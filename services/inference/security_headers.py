@@ -1,6 +1,8 @@
-"""Restrict browsers: headers of every answer."""
+"""Restrict browsers, except pages of allowed origins (CORS): headers of every answer."""
 
-from flask import Flask, Response
+from collections.abc import Collection
+
+from flask import Flask, Response, request
 
 # No 'unsafe-inline': the page and Swagger UI load their scripts and styles from files.
 POLICY = (
@@ -17,10 +19,25 @@ HEADERS = {
 }
 
 
-def init_app(app: Flask) -> None:
-    """Add the headers to every answer of the app."""
+CORS = {
+    "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate, X-Request-ID",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-ID",
+    "Access-Control-Max-Age": "3600",  # seconds without another question
+}
+ANY_ORIGIN = "*"
+
+
+def init_app(app: Flask, origins: Collection[str] = ()) -> None:
+    """Add the headers to every answer of the app, and let pages of these origins read it."""
 
     @app.after_request
     def add(response: Response) -> Response:
         response.headers.update(HEADERS)
+        if origins:
+            response.vary.add("Origin")
+            origin = request.headers.get("Origin", "")
+            if ANY_ORIGIN in origins or origin in origins:
+                response.headers["Access-Control-Allow-Origin"] = ANY_ORIGIN if ANY_ORIGIN in origins else origin
+                response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST"
+                response.headers.update(CORS)
         return response

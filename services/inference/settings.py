@@ -18,6 +18,8 @@ from bundle.preprocess import MAX_PIXELS
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -76,6 +78,20 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError(f"must be addresses or networks, such as 10.0.0.7,192.168.0.0/16 ({error})") from None
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
+    if not all(part == "*" or ORIGIN.fullmatch(part) for part in origins):
+        raise ValueError("must be origins such as https://cats.example.com,http://localhost:3000, or *")
+    return origins
+
+
+def _prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if prefix and not PREFIX.fullmatch(prefix):
+        raise ValueError("must be a path such as /cats")
+    return prefix
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1, le=2**40)]
 Seconds = Annotated[int, Field(ge=1, le=3600)]
@@ -114,7 +130,15 @@ class Settings(BaseSettings):
         None, "predictions per key or client address and worker, such as 60/minute (429 above)"
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
-        default="", validate_default=True, description="addresses of proxies whose X-Forwarded-For is trusted"
+        default="",
+        validate_default=True,
+        description="addresses of proxies whose X-Forwarded-… headers are trusted",
+    )
+    path_prefix: Annotated[str, AfterValidator(_prefix)] = _setting(
+        "", "path that a proxy puts before all routes, such as /cats; requests without it are answered too"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        default="", validate_default=True, description="origins whose pages may use the service, or *"
     )
     metrics_port: Port | None = _setting(None, "separate port for /metrics, which PORT then lacks")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = _setting(

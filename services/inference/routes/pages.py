@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_openapi3_swagger
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, current_app, render_template, request
 from flask_openapi3.blueprint import APIBlueprint
 
 from bundle.preprocess import FORMATS
@@ -26,15 +26,20 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
 
     @routes.get("/", summary="A page to drop images on", responses={200: HTML})
     def index() -> str:
-        return render_template("index.html", model=model, settings=settings, formats=FORMATS)
+        return render_template("index.html", model=model, settings=settings, formats=FORMATS, root=_root())
 
     @routes.get("/docs", summary="Interactive documentation", responses={200: HTML})
     def docs() -> str:
-        return render_template("docs.html")
+        return render_template("docs.html", root=_root())
 
     @routes.get("/openapi.json", summary="Documentation for programs", responses={200: OPENAPI})
     def openapi() -> dict[str, Any]:
         document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-        return document
+        return document | {"servers": [{"url": request.script_root}]} if request.script_root else document
 
     return routes
+
+
+def _root() -> str:
+    """Return the path before all addresses; relative where the prefix is unknown, because a proxy may have one."""
+    return f"{request.script_root}/" if request.script_root else ""

@@ -79,6 +79,8 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
 
         @routes.before_request
         def check_client() -> None:
+            if request.method == "OPTIONS":  # browsers ask for permission without a key
+                return
             client = keys.require_owner(request) if keys else client_address()
             if rate_limiter:
                 rate_limiter.take(client)

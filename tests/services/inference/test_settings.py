@@ -34,12 +34,14 @@ def test_every_setting_is_read_from_its_variable(monkeypatch, tmp_path):
         **{"MAX_UPLOAD_MEMORY": "2000000", "GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG", "METRICS_PORT": "82"},
         **{"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new"), "DRAIN_FILE": str(tmp_path / "drain")},
         **{"API_KEYS_FILE": "/keys", "RATE_LIMIT": "60/minute", "TRUSTED_PROXIES": "10.0.0.7, fd00::/8"},
+        **{"PATH_PREFIX": "/cats", "CORS_ORIGINS": "https://A.example/, *"},
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     found = dict(load())
     assert tuple(map(str, found.pop("trusted_proxies"))) == ("10.0.0.7/32", "fd00::/8")
-    del given["TRUSTED_PROXIES"]
+    assert found.pop("cors_origins") == ("https://a.example", "*")
+    del given["TRUSTED_PROXIES"], given["CORS_ORIGINS"]
     assert {name.upper(): str(value) for name, value in found.items()} == given | {"LOG_LEVEL": "debug"}
 
 
@@ -63,6 +65,10 @@ def test_every_setting_is_read_from_its_variable(monkeypatch, tmp_path):
         ("RATE_LIMIT", "0/minute", "60/minute"),
         ("TRUSTED_PROXIES", "proxy.example", "10.0.0.7"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits"),
+        ("PATH_PREFIX", "cats", "/cats"),
+        ("PATH_PREFIX", "//cats", "/cats"),
+        ("CORS_ORIGINS", "cats.example.com", "origins"),
+        ("CORS_ORIGINS", "https://cats.example.com/page", "origins"),
         ("METRICS_PORT", "8000", "another port than PORT"),
     ],
 )
