@@ -6,7 +6,7 @@ Run it with ``gunicorn -c services/inference/gunicorn.conf.py "services.inferenc
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from services.inference import auth, problems, request_log, security_headers, settings, telemetry, uploads
+from services.inference import auth, problems, request_log, security_headers, self_test, settings, telemetry, uploads
 from services.inference.model import load_model
 from services.inference.path_prefix import PathPrefix
 from services.inference.routes import health, metrics, pages, predict
@@ -51,4 +51,7 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     app.register_api(predict.create_blueprint(model, config))
     if config.metrics_port:
         metrics.separate_port(app, config.metrics_port)
+    if model.predictor and (reason := self_test.run(app)):
+        app.config["UNFIT"] = reason
+        telemetry.model_ready.set(0)
     return app

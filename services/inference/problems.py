@@ -36,6 +36,7 @@ TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "Too many requests from one c
 INTERNAL = Kind(500, "internal", "Internal error")
 FULL = Kind(503, "full", "Too many predictions at once")
 NO_MODEL = Kind(503, "no-model", "No model is loaded")
+UNFIT = Kind(503, "unfit", "Predictions fail")
 DRAINING = Kind(503, "draining", "This service is about to stop")
 
 DETAILS = {

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
-from flask import g, request
+from flask import Response, after_this_request, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from numpy.typing import NDArray
 
@@ -124,8 +124,14 @@ def _answer(manifest: Manifest, outputs: Outputs) -> dict[str, Any]:
     answers = [to_answer(manifest.classes, row) for row in rows]
     for index, answer in enumerate(answers):
         answer["uncertain"] = None if flags is None else bool(flags[index])
-        telemetry.predictions.labels(answer["label"]).inc()
-        telemetry.confidence.labels(answer["label"]).observe(answer["confidence"])
+
+    @after_this_request  # the self-test is no request
+    def count(response: Response) -> Response:
+        for answer in answers:
+            telemetry.predictions.labels(answer["label"]).inc()
+            telemetry.confidence.labels(answer["label"]).observe(answer["confidence"])
+        return response
+
     model = {"name": manifest.name, "version": manifest.version}
     if len(answers) > 1:
         return {"predictions": answers, "model": model}
