@@ -2,6 +2,9 @@
 
 const BARS = 5;
 const TRIES = 5;
+const SIDE = 1600; // pixels; the model looks at far fewer
+const QUALITY = 0.9;
+const SENT_AS_THEY_ARE = ["avif", "bmp", "gif", "jpeg", "png", "webp"].map((kind) => `image/${kind}`);
 
 const form = document.getElementById("upload");
 const input = document.getElementById("file");
@@ -62,9 +65,27 @@ async function classify(file, card) {
   card.removeAttribute("aria-busy");
 }
 
+/** The file, or a JPEG of it: scaled down where it is large, converted where only the browser can read it (HEIC). */
+async function prepare(file) {
+  const image = await createImageBitmap(file).catch(() => null); // upright: without another EXIF orientation
+  if (!image) return file;
+  const scale = Math.min(1, SIDE / Math.max(image.width, image.height));
+  if (scale === 1 && SENT_AS_THEY_ARE.includes(file.type)) return file;
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(image.width * scale));
+  canvas.height = Math.max(1, Math.round(image.height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  image.close();
+  return (await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY))) ?? file;
+}
+
 async function send(file) {
   const body = new FormData();
-  body.append("file", file);
+  body.append("file", await prepare(file), file.name);
   for (let tries = 1; ; tries += 1) {
     const headers = key ? { Authorization: `Bearer ${key}` } : {};
     const response = await fetch(form.action, { method: "POST", body, headers });
@@ -89,16 +110,21 @@ function asked() {
 }
 
 function show(answer, file, card) {
-  card.querySelector(".label").textContent = answer.label;
-  card.querySelector("img")?.setAttribute("alt", `${file.name}: ${answer.label}`);
+  const perhaps = `Perhaps ${answer.label}`;
+  const label = answer.uncertain ? "Uncertain" : answer.label;
+  card.classList.toggle("uncertain", Boolean(answer.uncertain));
+  card.querySelector(".label").textContent = label;
+  card.querySelector("img")?.setAttribute("alt", `${file.name}: ${label}`);
   const ranking = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
   const bars = ranking.slice(0, BARS).map(([name, share]) => bar(name, share));
   const rest = ranking.slice(BARS);
   if (rest.length) bars.push(bar(`${rest.length} more`, rest.reduce((sum, [, share]) => sum + share, 0)));
   card.querySelector(".bars").replaceChildren(...bars);
-  card.querySelector(".note").hidden = !answer.uncertain;
-  const doubt = answer.uncertain ? ", uncertain" : "";
-  status.textContent = `${file.name}: ${answer.label}, ${percent(answer.confidence)}${doubt}`;
+  const note = card.querySelector(".note");
+  note.hidden = !answer.uncertain;
+  note.textContent = `${perhaps}, but the picture is doubtful, or unlike those the model learned from.`;
+  const said = answer.uncertain ? `Uncertain. ${perhaps}` : answer.label;
+  status.textContent = `${file.name}: ${said}, ${percent(answer.confidence)}`;
 }
 
 function bar(name, share) {

@@ -124,16 +124,86 @@ def test_several_images_and_the_same_one_again(page, files):
     assert [card[1] for card in cards(page, 3)] == ["red", "green", "red"]
 
 
-def test_uncertain_answer_is_marked(page, files):
+def test_uncertain_answer_is_the_headline(page, files):
     choose(page, files["red.jpg"])
-    cards(page, 1)
+    assert [card[1] for card in cards(page, 1)] == ["red"]
     assert not page.find_element(By.CSS_SELECTOR, ".note").is_displayed()
     files["notes.jpg"].write_bytes(images.plain((90, 90, 90)))
     choose(page, files["notes.jpg"])
-    cards(page, 2)
-    notes = [note.text for note in page.find_elements(By.CSS_SELECTOR, ".note") if note.is_displayed()]
-    assert len(notes) == 1 and notes[0].startswith("Uncertain: ")
-    assert page.find_element(By.CSS_SELECTOR, "[role=status]").text.endswith("%, uncertain")
+    assert [card[1] for card in cards(page, 2)] == ["Uncertain", "red"]
+    (note,) = [note.text for note in page.find_elements(By.CSS_SELECTOR, ".note") if note.is_displayed()]
+    assert note.startswith("Perhaps ")
+    assert ": Uncertain. Perhaps " in page.find_element(By.CSS_SELECTOR, "[role=status]").text
+
+
+def colour(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector).value_of_css_property("color")
+
+
+def test_only_errors_and_doubts_have_the_colour_of_errors(browser, shared, files):
+    with opened(browser, shared, "/", complaints=1) as page:  # the browser itself notes the 415
+        choose(page, files["red.jpg"])
+        cards(page, 1)
+        usual = {colour(page, selector) for selector in ("header p", "#drop small", ".card .name", ".card .label")}
+        usual |= {colour(page, selector) for selector in ("body", "footer span", ".bars .percent")}
+        files["red.jpg"].write_bytes(images.plain((90, 90, 90)))
+        choose(page, files["red.jpg"], files["notes.jpg"])
+        cards(page, 3)
+        wrong = {colour(page, f".card.{kind} .label") for kind in ("problem", "uncertain")}
+        assert len(wrong) == 1 and not wrong & usual
+        assert not wrong & {colour(page, f".card.{kind} .name") for kind in ("problem", "uncertain")}
+
+
+@pytest.mark.parametrize("width", [320, 390, 1000])
+def test_long_names_do_not_widen_the_page(page, tmp_path, width):
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE | {"width": width, "mobile": width < 1000})
+    try:
+        for name in ("a" * 200 + ".png", "my holidays in " * 13 + ".png"):
+            (tmp_path / name).write_bytes(images.plain(kind="PNG"))
+            choose(page, tmp_path / name)
+        cards(page, 2)
+        root = "document.documentElement"
+        assert page.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+        for card in page.find_elements(By.CSS_SELECTOR, ".card"):
+            inner = card.find_element(By.CSS_SELECTOR, ".answer").rect
+            assert inner["x"] + inner["width"] <= card.rect["x"] + card.rect["width"] <= width
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+RECORD = """
+const send = window.fetch;
+window.sent = [];
+window.fetch = (address, options) => {
+  const file = options.body.get("file");
+  const keep = ({ width, height }) => window.sent.push([file.name, file.type, width, height, file.size]);
+  createImageBitmap(file).then(keep);
+  return send(address, options);
+};
+"""
+
+
+def test_large_photo_is_scaled_down_and_upright_before_it_is_sent(page, tmp_path):
+    small, turned = (tmp_path / name for name in ("small.jpg", "turned.jpg"))
+    small.write_bytes(images.plain(GREEN, size=(1600, 900)))
+    exif = images.Image.Exif()
+    exif[images.ORIENTATION] = 6
+    turned.write_bytes(images.encode(images.Image.new("RGB", (4000, 3000), RED), "JPEG", exif=exif))
+    page.execute_script(RECORD)
+    choose(page, small, turned)
+    assert [card[1] for card in cards(page, 2)] == ["red", "green"]
+    WebDriverWait(page, 20).until(lambda page: len(page.execute_script("return sent")) == 2)
+    sent = sorted(page.execute_script("return sent"))
+    assert sent[0] == ["small.jpg", "image/jpeg", 1600, 900, small.stat().st_size]
+    assert sent[1][:4] == ["turned.jpg", "image/jpeg", 1200, 1600]
+
+
+def test_format_that_is_read_by_the_browser_only_is_converted(page):
+    data = base64.b64encode(images.encode(images.Image.new("RGB", (64, 64), BLUE), "ICO", sizes=[(64, 64)])).decode()
+    page.execute_script(RECORD)
+    page.execute_script(HAND_OVER.replace("image/png", "image/x-icon"), "drop", data)
+    assert [card[:2] for card in cards(page, 1)] == [("given.png", "blue")]
+    assert page.execute_script("return sent[0][1]") == "image/jpeg"
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
