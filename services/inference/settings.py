@@ -17,6 +17,7 @@ from bundle.load import CHAMPION
 from bundle.preprocess import MAX_PIXELS
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
 ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
@@ -38,6 +39,14 @@ def cpu_limit() -> int:
         return max(1, min(affinity, int(quota) // int(period)))
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return affinity
+
+
+def memory_limit() -> int | None:
+    """Return the bytes of memory that this process's container may use; None without a limit."""
+    try:
+        return int(MEMORY_LIMIT.read_text())
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return None
 
 
 def _own_address(host: str) -> str:

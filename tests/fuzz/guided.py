@@ -24,9 +24,9 @@ Target = Callable[[bytes], None]
 
 def decode(folder: Path) -> Target:
     """Decode any bytes, or refuse them."""
-    with atheris.instrument_imports(include=["PIL", "bundle.preprocess", "bundle.jpeg_limits"]):
+    with atheris.instrument_imports(include=["PIL", "bundle"]):
         # Pillow imports these when it first needs them, which would be too late.
-        for kind in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        for kind in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Tiff", "WebP"):
             importlib.import_module(f"PIL.{kind}ImagePlugin")
         from bundle import preprocess
 

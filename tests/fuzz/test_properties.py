@@ -1,5 +1,7 @@
 """Properties of every image and every form, by hypothesis."""
 
+import base64
+import json
 import struct
 
 import numpy as np
@@ -21,8 +23,16 @@ pytestmark = [
 ]
 
 SIZE = 32
-SIGNATURES = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"BM")
+SIGNATURES = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"BM", b"II*\0\x08\0\0\0")
+SIGNATURES += (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\0\x1cftypavif", b"data:image/png;base64,")
 CHUNKS = [b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"zTXt", b"iTXt", b"pHYs", b"gAMA", b"acTL", b"fcTL", b"fdAT"]
+JSON_KEYS = ("image", "instances", "b64", "image_bytes", "other")
+BASE64 = [
+    base64.b64encode(drawn_images.plain()).decode(),
+    f"data:;base64,{base64.b64encode(b'cat').decode()}",
+    "YQ",
+    "?",
+]
 GOOD = [make() for make in drawn_images.ACCEPTED.values()]
 
 # The same examples each time; the campaign has others.
@@ -42,6 +52,8 @@ pngs = st.builds(
     interlace=st.integers(0, 2),
     data=st.none() | st.binary(max_size=100),
 )
+entries = st.tuples(st.integers(254, 350), st.integers(0, 13), st.integers(0, 99), st.integers(0, 999))
+tiffs = st.builds(lambda some: formats.tiff(*some) + bytes(600), st.lists(entries, max_size=12))
 lengths = st.none() | st.integers(0, 65535)
 segments = st.builds(formats.segment, st.integers(0xC0, 0xFE), st.binary(max_size=80), lengths)
 jpegs = st.builds(lambda some: formats.jpeg(*some), st.lists(segments, max_size=5))
@@ -59,7 +71,7 @@ def decoded(data):
 
 
 @bounded
-@given(any_bytes | headed | damaged | pngs | jpegs)
+@given(any_bytes | headed | damaged | pngs | jpegs | tiffs)
 def test_any_bytes_are_always_the_same_image_or_refused(data):
     assert np.array_equal(decoded(data), decoded(data))
 
@@ -125,6 +137,20 @@ types = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_s
 @given(st.builds(b"".join, forms), boundaries.map("multipart/form-data; boundary={}".format))
 def test_any_form_is_answered(client, body, kind):
     answer(client, body, kind)
+
+
+json_values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=30) | st.sampled_from(BASE64),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(JSON_KEYS), inner, max_size=3),
+)
+
+
+@bounded
+@given(json_values | st.dictionaries(st.sampled_from(JSON_KEYS), json_values, max_size=3), any_bytes)
+def test_any_json_is_answered(client, value, behind):
+    body = json.dumps(value).encode()
+    answer(client, body, "application/json")
+    answer(client, body[: len(body) // 2] + behind, "application/json")
 
 
 @bounded

@@ -83,6 +83,21 @@ def test_taken_port_is_named(shared, tmp_path):
     assert f"127.0.0.1', {shared.port}" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize(("limit", "share"), [("1073741824", 469_762_048), ("max", -1)])
+def test_worker_may_allocate_its_share_of_the_container(tmp_path, limit, share):
+    (tmp_path / "memory.max").write_text(limit)
+    code = """if True:
+        import pathlib, resource, runpy, sys
+        from services.inference import settings
+        settings.MEMORY_LIMIT = pathlib.Path(sys.argv[1])
+        runpy.run_path("services/inference/gunicorn.conf.py")["post_fork"](None, None)
+        print(resource.getrlimit(resource.RLIMIT_DATA))"""
+    command = [sys.executable, "-c", code, str(tmp_path / "memory.max")]
+    env = servers.environment() | {"WORKERS": "2", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=servers.ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"({share}, {share})\n"
+
+
 def test_https_with_certfile(bundle, tmp_path):
     key, certificate, port = tmp_path / "key.pem", tmp_path / "certificate.pem", servers.free_port()
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=test"]

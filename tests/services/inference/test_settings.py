@@ -88,3 +88,11 @@ def test_cpu_limit_is_the_least_of_affinity_and_quota(monkeypatch, tmp_path, quo
     if quota:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
     assert settings.cpu_limit() == expected
+
+
+@pytest.mark.parametrize(("text", "limit"), [("1073741824\n", 2**30), ("max\n", None), (None, None)])
+def test_memory_limit_is_that_of_the_container(tmp_path, monkeypatch, text, limit):
+    monkeypatch.setattr(settings, "MEMORY_LIMIT", tmp_path / "memory.max")
+    if text:
+        settings.MEMORY_LIMIT.write_text(text)
+    assert settings.memory_limit() == limit
