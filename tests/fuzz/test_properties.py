@@ -34,6 +34,7 @@ BASE64 = [
     "?",
 ]
 GOOD = [make() for make in drawn_images.ACCEPTED.values()]
+ENDED = [make() for name, make in drawn_images.ACCEPTED.items() if "without its" not in name]
 
 # The same examples each time; the campaign has others.
 bounded = settings(
@@ -77,7 +78,7 @@ def test_any_bytes_are_always_the_same_image_or_refused(data):
 
 
 @bounded
-@given(st.sampled_from(GOOD), any_bytes)
+@given(st.sampled_from(ENDED), any_bytes)
 def test_bytes_behind_an_image_do_not_change_it(data, behind):
     assert np.array_equal(decoded(data + behind), decoded(data))
 
