@@ -75,6 +75,11 @@ class Predictor:
             if rows.shape != (batch, len(self.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
                 raise BundleError(f"The model gives {rows.tolist()} for {batch} black images, not probabilities.")
 
+    def outputs(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Compute all outputs of the graph, by name."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, {INPUT_NAME: pixels}), strict=True))
+
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the probabilities, shape ``(n, classes)``, of images from ``preprocess.decode``."""
         (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})

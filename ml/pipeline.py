@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bundle import manifest as sections
 from bundle.load import CHAMPION, Bundle
@@ -17,29 +18,36 @@ from bundle.manifest import MANIFEST_FILE
 from ml.data import report
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
+from ml.data.split import Split
 from ml.evaluation import evaluation as evaluations
 from ml.evaluation import out_of_distribution, plots, robustness
 from ml.evaluation.evaluation import Evaluation
-from ml.evaluation.metrics import metrics, reference, summary
+from ml.evaluation.metrics import metrics, reference, summary, wilson
 from ml.export import graph, mlflow_model
-from ml.export.mahalanobis import with_limits
-from ml.export.serving_model import ServingModel, calibrated
+from ml.export.limits import choose_limits, cross_validated_scores, measure_limits
+from ml.export.serving_model import ServingModel
 from ml.export.write_bundle import write
+from ml.model.residual import Residual
 from ml.registry.gate import Verdict
 from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, register
-from ml.training import checkpoint, distributed
+from ml.training import checkpoint, distributed, head
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import TrainingConfig
-from ml.training.device import choose_device
+from ml.training.config import SCRATCH, TrainingConfig
+from ml.training.device import choose_device, use_free_processors
+from ml.training.features import extract
+from ml.training.head import HeadResult
 from ml.training.loader import CACHE_MARGIN, Pixels
 from ml.training.state import Epoch
+from ml.training.temperature_scaling import fit_temperature
 from ml.training.trainer import TrainingResult, fit
 from ml.training_run import TrainingRun, build_network, git_commit, load_config, prepare
 
 PARITY_IMAGES = 64
 CALIBRATION_IMAGES = 256
-# Enough for the covariance of the Mahalanobis distance.
-DISTANCE_IMAGES = 4000
+# Enough for the directions of the out-of-distribution score.
+RESIDUAL_IMAGES = 4000
+# With fewer images, and the head alone to train, validation images are too precious to be set aside.
+CROSS_VALIDATED_IMAGES = 2000
 
 
 def run(client: MlflowClient, options: argparse.Namespace) -> int:
@@ -48,6 +56,7 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     Returns:
         0 if there is a bundle, promoted or not; 1 if MLflow does not have it, so that it is yet to be gated.
     """
+    use_free_processors()
     device = distributed.local_device(choose_device(options.device))
     with distributed.process_group(device):
         if not distributed.is_main_process():
@@ -72,40 +81,95 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
 
 
 def run_secondary_rank(options: argparse.Namespace, device: torch.device) -> None:
-    """Train along with the main process, without printing, logging or writing."""
+    """Fine-tune along with the main process, without printing, logging or writing."""
     dataset = scan(options.data, exclude=options.exclude, progress=False)
     config = load_config(options, dataset)
     network = build_network(config, dataset)
-    distributed.broadcast_from_main(None)  # wait until it has decoded the images
-    training, validation = decode(dataset, config, options.cache)
-    fit(network, training, validation, config, device, options.resume or Path(), bool(options.resume))
+    distributed.broadcast_from_main(None)  # wait until it has decoded the images and trained the head
+    if config.epochs:
+        training, validation = decode(dataset, config, options.cache)
+        fit(network, training, validation, config, device, options.resume or Path(), bool(options.resume))
 
 
 def decode(dataset: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixels, Pixels]:
-    """Decode the training and validation images, or find them in the cache."""
-    side = round(config.size * CACHE_MARGIN)
+    """Decode the training and validation images for fine-tuning, or find them in the cache."""
+    side = round(config.train_size * CACHE_MARGIN)
     training = Pixels(dataset.split("train"), side, config.resize, cache, "training images")
     return training, Pixels(dataset.split("validation"), config.size, config.resize, cache, "validation images")
 
 
 def train(run: TrainingRun) -> TrainingResult:
-    """Train the network, and log every epoch."""
+    """Train the head, then fine-tune the network, and log every epoch."""
 
     def log_epoch(epoch: Epoch) -> None:
         values = asdict(epoch)
         run.tracker.metrics(values, step=values.pop("epoch"))
 
-    resume = bool(run.options.resume)
+    config, resume = run.config, bool(run.options.resume)
+    trained = None if config.weights == SCRATCH else train_head(run)
+    if not config.epochs:
+        distributed.broadcast_from_main(None)
+        return TrainingResult([], run.network.state_dict(), 0, "the head is trained", 0, trained)
     if resume:
         # The last epoch of a killed run may be in the checkpoint but not in MLflow.
         _, state = checkpoint.read(run.folder / CHECKPOINT)
         for epoch in state["history"]:
             log_epoch(Epoch(**epoch))
-    training, validation = decode(run.dataset, run.config, run.options.cache)
+    training, validation = decode(run.dataset, config, run.options.cache)
     distributed.broadcast_from_main(None)
-    result = fit(run.network, training, validation, run.config, run.device, run.folder, resume, log_epoch)
+    initial = {name: value.cpu().clone() for name, value in run.network.state_dict().items()}
+    result = fit(run.network, training, validation, config, run.device, run.folder, resume, log_epoch)
     print(f"Training ended: {result.ending}; best of {len(result.history)} epochs: {result.best_epoch}.")
+    return replace(result, best=blend(initial, result.best, config.blend), head=trained)
+
+
+def train_head(run: TrainingRun) -> HeadResult:
+    """Train the head on the features of the backbone as it is, and put it into the network."""
+    if is_cross_validated(run):
+        known = as_served(run, ("train", "validation"))
+        features = extract(run.network.backbone, known, run.device)
+        result = head.cross_validate(features, known.labels, known.groups, run.config.seed)
+        hits = (result.logits.argmax(1) == result.labels).numpy()
+        low, high = wilson(hits)
+        print(
+            f"Cross-validation in {result.folds} folds: {hits.mean():.1%} of {len(hits):,} images are right "
+            f"(95 % interval {low:.1%} to {high:.1%})."
+        )
+        run.tracker.metrics({"cross_validation_accuracy": float(hits.mean())})
+    else:
+        known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
+        features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
+        result = head.train(features, known.labels, others, held_out.labels)
+    run.network.head.load_state_dict(result.linear.state_dict())
+    for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
+        run.tracker.metrics(dict(zip(("head_train_loss", "head_validation_loss"), losses, strict=True)), step=epoch)
     return result
+
+
+def is_cross_validated(run: TrainingRun) -> bool:
+    """Tell whether the head is trained on all but the test images, and measured by cross-validation."""
+    images = len(run.dataset.images) - len(run.dataset.split("test"))
+    return run.config.weights != SCRATCH and not run.config.epochs and images < CROSS_VALIDATED_IMAGES
+
+
+def as_served(run: TrainingRun, splits: tuple[Split, ...], limit: int | None = None) -> Pixels:
+    """Decode the images of splits as the service would; of more than ``limit`` images, take every second or third."""
+    images = [image for image in run.dataset.images if image.split in splits]
+    step = -(-len(images) // limit) if limit else 1
+    size = run.options.serve_size or run.config.size
+    name = "training images" if "train" in splits else "validation images"
+    return Pixels(images[::step], size, run.config.resize, run.options.cache, f"{name} as served")
+
+
+def blend(initial: dict[str, Tensor], tuned: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Average fine-tuned weights with the weights before, after Wortsman et al. 2022.
+
+    "Robust fine-tuning of zero-shot models" shows that the average keeps what the backbone knew of other images.
+    """
+    return {
+        name: torch.lerp(initial[name], value, share) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
 
 
 def export(run: TrainingRun, result: TrainingResult) -> Bundle:
@@ -117,18 +181,24 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
     Raises:
         ExportError: The graph's outputs differ from the network's.
     """
-    options, dataset, resize = run.options, run.dataset, run.config.resize
-    size = options.serve_size or run.config.size
-    learned = dataset.split("train")
-    sample = learned[:: -(-len(learned) // DISTANCE_IMAGES)]
-    training = Pixels(sample, size, resize, options.cache, "training images as served")
-    validation = Pixels(dataset.split("validation"), size, resize, options.cache, "validation images as served")
+    options, dataset, config = run.options, run.dataset, run.config
     run.network.load_state_dict(result.best)
-    model = calibrated(run.network.cpu(), size, training, validation, options.mirrored)
+    run.network.eval()
+    cross_validated = is_cross_validated(run)
+    known = as_served(run, ("train", "validation") if cross_validated else ("train",), RESIDUAL_IMAGES)
+    held_out = as_served(run, ("validation",))
+    features = extract(run.network.backbone, known, run.device)
+    if cross_validated and result.head:
+        logits, labels = result.head.logits, result.head.labels
+    else:
+        others = extract(run.network.backbone, held_out, run.device)
+        logits, labels = run.network.cpu().head(others).detach(), held_out.labels
+    temperature = fit_temperature(logits, labels)
+    model = ServingModel(run.network.cpu(), known.pixels.shape[1], temperature, Residual(features))
     bundle = graph.export(
         model,
         list(dataset.classes),
-        resize,
+        config.resize,
         run.training.model_copy(update={"epochs": len(result.history), "hours": result.hours}),
         sections.Dataset(
             name=dataset.name,
@@ -139,12 +209,18 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
             left_out=dataset.left_out(),
             lists=dataset.lists,
         ),
-        evenly_spaced(validation, CALIBRATION_IMAGES if options.precision == "int8" else PARITY_IMAGES),
+        evenly_spaced(held_out, CALIBRATION_IMAGES if options.precision == "int8" else PARITY_IMAGES),
         options.precision,
+        options.cache,
     )
-    plain = ServingModel(run.network, size, model.temperature, mirrored=options.mirrored)
-    mlflow_model.save(plain, run.folder / "model")
-    return with_limits(bundle, validation)
+    if cross_validated:
+        scores = cross_validated_scores(features, known.labels, known.groups, config.seed)
+        limits = choose_limits((logits / temperature).softmax(1).numpy(), scores)
+    else:
+        limits = measure_limits(bundle, held_out)
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": limits}))
+    mlflow_model.save(bundle, run.folder / "model")
+    return bundle
 
 
 def evenly_spaced(images: Pixels, number: int) -> NDArray[np.uint8]:
@@ -172,7 +248,7 @@ def evaluate(run: TrainingRun, bundle: Bundle) -> tuple[Bundle, Evaluation]:
 def log(run: TrainingRun, result: TrainingResult, bundle: Bundle, evaluation: Evaluation) -> None:
     """Write the bundle and the plots to the run's folder, and log them to MLflow with the metrics and the model."""
     write(run.folder / BUNDLE_FOLDER, bundle)
-    plots.save_all(result.history, evaluation, run.folder / "plots")
+    plots.save_all(result, evaluation, run.folder / "plots")
     values = bundle.manifest.metrics
     assert values is not None, "the bundle was evaluated"
     single = {name: value for name, value in values.model_dump().items() if isinstance(value, int | float)}
@@ -196,6 +272,8 @@ def publish(run: TrainingRun, bundle: Bundle, verdict: Verdict) -> None:
     """Replace the served bundle if the gate promoted the challenger."""
     champion = run.champion
     if not verdict.promoted:
+        folder = shlex.quote(str((run.folder / BUNDLE_FOLDER).resolve()))
+        print(f"\n{champion} is kept; `MODEL_DIR={folder} make up` serves the refused model all the same.")
         return
     if run.dataset.synthetic and not run.options.champion:
         print(f"\nTrained on drawn images: {champion} is kept (--champion {champion} would replace it).")

@@ -55,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     add = group.add_argument
     text = "precision of the exported weights [%(default)s]"
     add("--precision", choices=get_args(Precision), default=config.PRECISION, help=text)
-    add("--mirrored", action="store_true", help="average over each image and its mirror image, at twice the cost")
     text = "side of the exported network's input, pixels [as --size]"
     add("--serve-size", type=config.side_in_pixels, metavar="PIXELS", help=text)
     text = "also evaluate on these photos as people send them, by class, and on corrupted copies"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from mlflow import MlflowClient
-from torch import nn
 
 from bundle.load import CHAMPION, Bundle
 from bundle.manifest import Training
@@ -18,7 +17,7 @@ from ml.data.dataset import DataError, Dataset, LabelledImage
 from ml.data.folder import slug
 from ml.data.scan import collect
 from ml.evaluation import out_of_distribution
-from ml.model.architectures import build, describe_weights
+from ml.model.classifier import Classifier, build, describe_weights
 from ml.registry.model_registry import served_bundle
 from ml.tracking.tracker import STATE_FILE, Tracker
 from ml.training import checkpoint
@@ -47,7 +46,7 @@ class TrainingRun:
     options: argparse.Namespace
     dataset: Dataset
     config: TrainingConfig
-    network: nn.Module
+    network: Classifier
     device: torch.device
     folder: Path
     tracker: Tracker
@@ -115,15 +114,15 @@ def load_config(options: argparse.Namespace, dataset: Dataset) -> TrainingConfig
         CheckpointError: The run cannot be resumed with these settings.
     """
     if not options.resume:
-        return from_options(options, dataset.fingerprint)
+        return from_options(options, dataset.fingerprint, len(dataset.split("train")))
     path = options.resume / CHECKPOINT
     earlier, _ = checkpoint.read(path)
-    config = from_options(options, dataset.fingerprint, earlier)
+    config = from_options(options, dataset.fingerprint, 0, earlier)
     checkpoint.require_same(path, earlier, config)
     return config
 
 
-def build_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
+def build_network(config: TrainingConfig, dataset: Dataset) -> Classifier:
     """Build the network with its initial weights; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
     return build(config.architecture, len(dataset.classes), config.weights)

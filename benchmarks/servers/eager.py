@@ -1,7 +1,6 @@
 """Classification as in the common tutorial: full decoding with Pillow, torchvision's transforms, eager PyTorch.
 
-Architecture, input size and the use of the mirror image are the served bundle's. The weights are random: speed does
-not depend on them.
+Architecture and input size are the served bundle's. The weights are random: speed does not depend on them.
 """
 
 import io
@@ -13,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from bundle.load import load
-from ml.model.architectures import MEAN, STD, build
+from ml.model.classifier import SCRATCH, build
 
 
 class Eager:
@@ -27,17 +26,14 @@ class Eager:
         """
         torch.set_num_threads(1)
         manifest = load(Path(os.environ.get("MODEL_DIR", "models/champion"))).manifest
-        self._mirrored = manifest.mirrored
         self._classes, size = manifest.classes, manifest.input.size
-        self._network = build(manifest.training.architecture, len(self._classes)).eval()
-        to_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-        self._transform = v2.Compose([v2.Resize((size, size)), *to_float, v2.Normalize(MEAN, STD)])
+        self._network = build(manifest.training.architecture, len(self._classes), SCRATCH).eval()
+        # The network normalises.
+        self._transform = v2.Compose([v2.Resize((size, size)), v2.ToImage(), v2.ToDtype(torch.float32)])
 
     @torch.inference_mode()
     def probabilities(self, image: bytes) -> dict[str, float]:
         """Classify an encoded image; return a number for each class."""
         pixels = self._transform(Image.open(io.BytesIO(image)).convert("RGB"))[None]
-        if self._mirrored:
-            pixels = torch.cat([pixels, pixels.flip(3)])
-        row = self._network(pixels).mean(0).softmax(0)
+        row = self._network(pixels)[0].softmax(0)
         return dict(zip(self._classes, row.tolist(), strict=True))

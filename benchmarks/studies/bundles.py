@@ -25,7 +25,7 @@ def row(folder: Path, image: bytes) -> list[object]:
     classifier = Classifier(folder)
     manifest = classifier.manifest
     shape, accuracy = manifest.input, f"{manifest.metrics.accuracy:.2%}" if manifest.metrics else ""
-    name = manifest.training.architecture + (", mirrored" if manifest.mirrored else "")
+    name = manifest.training.architecture
     decoding = milliseconds(lambda: decode(image, shape.size, shape.resize))
     total = milliseconds(lambda: classifier.probabilities(image))
     megabytes = f"{(folder / 'model.onnx').stat().st_size / 1e6:.1f}"

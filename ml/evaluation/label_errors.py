@@ -1,20 +1,17 @@
 """Find label errors, for a person to review: ``python -m ml.evaluation.label_errors``.
 
-By cross-validation, each image is predicted by a network trained without it. A confident prediction of another class is
-a probable label error.
+By cross-validation, each image is predicted by a head trained without it, on the features of a pre-trained backbone. A
+confident prediction of another class is a probable label error.
 """
 
 import argparse
 import csv
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from sklearn.model_selection import StratifiedKFold
 
 from bundle.preprocess import ImageError
 from ml.data import exclude
@@ -22,16 +19,14 @@ from ml.data.dataset import Dataset, LabelledImage
 from ml.data.scan import scan
 from ml.errors import UserError
 from ml.evaluation.plots import image_grid
-from ml.model.architectures import build
-from ml.model.catalog import SLIM
+from ml.model.backbones import build_backbone
 from ml.training.config import TrainingConfig
-from ml.training.loader import Pixels, plain_batches
+from ml.training.device import choose_device
+from ml.training.features import extract
+from ml.training.head import cross_validate
+from ml.training.loader import Pixels
 from ml.training.temperature_scaling import fit_temperature
-from ml.training.trainer import fit
 
-# A small, short training: label errors that a person sees are visible at 64 pixels.
-CONFIG = TrainingConfig(architecture=SLIM, size=64, train_size=64, crop=0.4, epochs=12, learning_rate=3e-3, patience=12)
-DECODED_SIDE = 80
 NAME = "label_errors"
 PER_SHEET = 48
 
@@ -46,9 +41,7 @@ class LabelError:
     probability: float
 
 
-def find(
-    data: Dataset, folds: int, min_probability: float, cache: Path, config: TrainingConfig = CONFIG
-) -> list[LabelError]:
+def find(data: Dataset, min_probability: float, cache: Path) -> list[LabelError]:
     """Find label errors in the training and validation images.
 
     The test images are excluded: a test set without the images that networks find hard would flatter them.
@@ -56,33 +49,18 @@ def find(
     Returns:
         Images predicted as another class with at least ``min_probability``, the most confident first.
     """
+    config = TrainingConfig()
     images = [image for image in data.images if image.split != "test"]
-    labels = np.array([image.label for image in images])
-    probabilities = np.empty((len(images), len(data.classes)))
-    splits = StratifiedKFold(folds, shuffle=True, random_state=config.seed).split(labels, labels)
-    for fold, (rest, held_out) in enumerate(splits, 1):
-        training = Pixels([images[i] for i in rest], DECODED_SIDE, config.resize, cache, f"fold {fold}")
-        validation = Pixels([images[i] for i in held_out], config.size, config.resize, cache, f"fold {fold}, held out")
-        probabilities[held_out] = _predict(training, validation, len(data.classes), config)
-    predictions, confidences = probabilities.argmax(1), probabilities.max(1)
+    pixels = Pixels(images, config.size, config.resize, cache, "images")
+    features = extract(build_backbone(config.architecture, pretrained=True), pixels, choose_device())
+    result = cross_validate(features, pixels.labels, pixels.groups, config.seed)
+    probabilities = (result.logits / fit_temperature(result.logits, result.labels)).softmax(1).numpy()
+    labels, predictions, confidences = pixels.labels.numpy(), probabilities.argmax(1), probabilities.max(1)
     errors = [
         LabelError(images[i], data.classes[labels[i]], data.classes[predictions[i]], float(confidences[i]))
         for i in np.flatnonzero((predictions != labels) & (confidences >= min_probability))
     ]
     return sorted(errors, key=lambda error: -error.probability)
-
-
-def _predict(training: Pixels, validation: Pixels, classes: int, config: TrainingConfig) -> torch.Tensor:
-    """Train a network and predict probabilities ``(n, classes)`` of images it has not seen."""
-    device = torch.device("cpu")
-    torch.manual_seed(config.seed)
-    network = build(config.architecture, classes)
-    with tempfile.TemporaryDirectory() as folder:
-        network.load_state_dict(fit(network, training, validation, config, device, Path(folder)).best)
-    network.eval()
-    with torch.inference_mode():
-        logits = torch.cat([network(batch) for batch, _ in plain_batches(validation, device)])
-    return (logits / fit_temperature(logits, validation.labels)).softmax(1)
 
 
 def write(folder: Path, errors: Sequence[LabelError]) -> None:
@@ -107,12 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exclude.add_argument(parser)
     add("--out", type=Path, required=True, help="folder for the list and the contact sheets")
     add("--cache", type=Path, default=Path("runs/cache"), help="folder of decoded images [%(default)s]")
-    add("--folds", type=int, choices=range(2, 11), default=2, metavar="N", help="2 to 10 [%(default)s]")
     add("--least", type=float, default=0.9, metavar="P", help="lowest probability of the other class [%(default)s]")
     options = parser.parse_args(arguments)
     try:
         data = scan(options.data, options.exclude)
-        errors = find(data, options.folds, options.least, options.cache)
+        errors = find(data, options.least, options.cache)
         write(options.out, errors)
     except (UserError, ImageError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)

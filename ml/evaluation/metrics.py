@@ -29,9 +29,9 @@ def metrics(evaluation: Evaluation) -> Metrics:
     return Metrics(
         pictures=len(labels),
         accuracy=float(correct.mean()),
-        accuracy_ci95=_wilson(correct),
+        accuracy_ci95=wilson(correct),
         recall={name: float(hits.mean()) for name, hits in by_class.items()},
-        recall_ci95={name: _wilson(hits) for name, hits in by_class.items()},
+        recall_ci95={name: wilson(hits) for name, hits in by_class.items()},
         log_loss=float(-np.log(of_true_class.clip(1e-7, 1)).mean()),
         expected_calibration_error=calibration_error(bins),
         calibration=bins,
@@ -40,7 +40,8 @@ def metrics(evaluation: Evaluation) -> Metrics:
     )
 
 
-def _wilson(correct: NDArray[np.bool_]) -> tuple[float, float]:
+def wilson(correct: NDArray[np.bool_]) -> tuple[float, float]:
+    """Compute Wilson's score interval of a share at 95 %."""
     interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -13,7 +13,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 from bundle.preprocess import decode
 from ml.evaluation.evaluation import Evaluation
 from ml.evaluation.metrics import CALIBRATION_BINS, calibration, calibration_error
-from ml.training.state import Epoch
+from ml.training.trainer import TrainingResult
 
 # scikit-learn's displays import pyplot, which would open a display.
 mpl.use("Agg")
@@ -28,11 +28,11 @@ MAX_CURVES = 12
 MAX_SIDE = 20.0  # inches
 
 
-def save_all(history: Sequence[Epoch], evaluation: Evaluation, folder: Path) -> list[Path]:
+def save_all(result: TrainingResult, evaluation: Evaluation, folder: Path) -> list[Path]:
     """Save every plot of a run as a PNG in a folder, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
-        "loss_curve": loss_curve(history),
+        "loss_curve": loss_curve(result),
         "confusion_matrix": confusion(evaluation),
         "roc": roc(evaluation),
         "reliability": reliability(evaluation),
@@ -48,20 +48,31 @@ def save_all(history: Sequence[Epoch], evaluation: Evaluation, folder: Path) -> 
     return paths
 
 
-def loss_curve(history: Sequence[Epoch]) -> Figure:
-    """Plot loss and accuracy by epoch, for training and validation."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [e.epoch for e in history]
-    for axes, kind in ((left, "loss"), (right, "accuracy")):
-        for part in ("train", "validation"):
-            axes.plot(epochs, [getattr(e, f"{part}_{kind}") for e in history], marker=".", label=part)
-        axes.set(xlabel="epoch", ylabel="loss (nats)" if kind == "loss" else kind)
+def loss_curve(result: TrainingResult) -> Figure:
+    """Plot the head's loss by epoch, and the loss and accuracy of fine-tuning, for training and validation."""
+    panels: list[tuple[str, str, list[float], list[float]]] = []
+    if result.head:
+        panels.append(("head alone", "loss (nats)", result.head.train_losses, result.head.validation_losses))
+    for kind, unit in (("loss", "loss (nats)"), ("accuracy", "accuracy")) if result.history else ():
+        of_training, of_validation = (
+            [getattr(epoch, f"{part}_{kind}") for epoch in result.history] for part in ("train", "validation")
+        )
+        panels.append(("whole network", unit, of_training, of_validation))
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (title, unit, of_training, of_validation) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        epochs = range(1, len(of_training) + 1)
+        axes.plot(epochs, of_training, marker=".", label="train")
+        axes.plot(epochs, of_validation, marker=".", label="validation")
+        axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    left.set_ylim(bottom=0)
-    figure.suptitle("Training images are augmented and their labels smoothed; validation images are not")
+        if unit != "accuracy":
+            axes.set_ylim(bottom=0)
+    if result.history:
+        figure.suptitle("The whole network trains on augmented images with smoothed labels; validation does not")
     return figure
 
 

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from PIL.ExifTags import Base
 
 from bundle.load import Bundle
@@ -15,6 +15,7 @@ from ml.evaluation.metrics import metrics
 
 # High enough that saving itself does not corrupt.
 QUALITY = 95
+SCREEN = (390, 844)  # pixels
 
 
 def measure(bundle: Bundle, photos: Sequence[LabelledImage]) -> Acceptance:
@@ -64,6 +65,25 @@ def _widen(image: Image.Image) -> Image.Image:
     return wide
 
 
+def _letterbox(image: Image.Image) -> Image.Image:
+    """Pad to a square with black bars, as image tools do."""
+    return ImageOps.pad(image, (max(image.size),) * 2, color="black")
+
+
+def _screenshot(image: Image.Image) -> Image.Image:
+    """Show the image at the full width of a phone's screen, between a title and buttons."""
+    photo = ImageOps.contain(image, (SCREEN[0], SCREEN[1] * 2 // 3))
+    screen = Image.new("RGB", SCREEN, "white")
+    pen = ImageDraw.Draw(screen)
+    pen.rectangle((0, 0, SCREEN[0], SCREEN[1] // 12), fill=(30, 30, 34))
+    pen.text((20, SCREEN[1] // 24), "Photos", "white")
+    for column in range(4):
+        left = (2 * column + 1) * SCREEN[0] // 8
+        pen.ellipse((left - 12, SCREEN[1] - 44, left + 12, SCREEN[1] - 20), fill=(120, 120, 128))
+    screen.paste(photo, ((SCREEN[0] - photo.width) // 2, (SCREEN[1] - photo.height) // 2))
+    return screen
+
+
 # By their names in the manifest.
 CORRUPTIONS = {
     "JPEG of quality 10": _corruption(lambda image: image, quality=10),
@@ -78,4 +98,7 @@ CORRUPTIONS = {
         lambda image: ImageOps.crop(image, (image.width // 6, image.height // 6))
     ),
     "loose crop, 2/3 of each side": _corruption(_widen),
+    "without colour": _corruption(lambda image: ImageOps.grayscale(image).convert("RGB")),
+    "letterbox": _corruption(_letterbox),
+    "phone screenshot": _corruption(_screenshot),
 }

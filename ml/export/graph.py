@@ -3,15 +3,13 @@
 import hashlib
 import io
 import json
-import warnings
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.export import Dim
 
 from bundle.load import Bundle
 from bundle.manifest import Dataset, Input, Manifest, Parity, Precision, Training
@@ -20,10 +18,11 @@ from bundle.preprocess import Resize
 from ml.errors import UserError
 from ml.export.quantize import to_fp16, to_int8
 from ml.export.serving_model import ServingModel
+from ml.model.onnx_graph import to_onnx
+from ml.model.pixel_features import FEATURES, pixel_features_graph
 
 # Of a probability. This detects broken graphs; the evaluation measures the accuracy that int8 costs.
 MAX_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.5}
-OPSET = 20
 
 
 class ExportError(UserError):
@@ -37,7 +36,8 @@ def export(
     training: Training,
     dataset: Dataset,
     pixels: NDArray[np.uint8],
-    precision: Precision = "fp32",
+    precision: Precision,
+    cache: Path,
 ) -> Bundle:
     """Export a bundle that is yet to be evaluated, named after its data set.
 
@@ -49,11 +49,12 @@ def export(
         dataset: Section of the manifest.
         pixels: Real images ``(n, size, size, 3)`` to compare with PyTorch on and to calibrate int8 with.
         precision: Precision of the weights; int8 also computes with 8 bits.
+        cache: Folder of exported backbones.
 
     Raises:
         ExportError: The graph's outputs differ from the network's.
     """
-    graph = to_onnx(model)
+    graph = to_graph(model, cache)
     if precision == "int8":
         graph = to_int8(graph, INPUT_NAME, pixels)
     elif precision == "fp16":
@@ -75,35 +76,24 @@ def export(
         metrics=None,
         reference=None,
         precision=precision,
-        mirrored=model.mirrored,
     )
     parity = check_parity(Bundle(manifest, content), model, pixels)
     return Bundle(manifest.model_copy(update={"parity": parity}), content)
 
 
-def to_onnx(model: ServingModel) -> onnx.ModelProto:
-    """Export a model on the CPU to an ONNX graph with a dynamic batch size."""
-    example = torch.zeros((2, model.size, model.size, 3), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # The exporter warns of its own deprecated internals.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model.eval(),
-            (example,),
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME] if model.distance is None else [OUTPUT_NAME, DISTANCE_NAME],
-            dynamic_shapes=({0: Dim("images", min=1)},),
-            opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    proto: onnx.ModelProto = program.model_proto
-    for node in [*proto.graph.node, *proto.graph.value_info]:
-        # The exporter's notes hold source paths of the training machine.
-        del node.metadata_props[:]
-    return proto
+def to_graph(model: ServingModel, cache: Path) -> onnx.ModelProto:
+    """Export a model on the CPU to an ONNX graph with a dynamic batch size; the backbone's part may be in the cache."""
+    backbone = pixel_features_graph(model.backbone, model.size, cache)
+    example = torch.zeros(2, model.backbone.features)
+    answer = to_onnx(model.answer, example, [FEATURES], [OUTPUT_NAME, DISTANCE_NAME])
+    # The two graphs name their values alike.
+    graph = onnx.compose.merge_models(
+        onnx.compose.add_prefix(backbone, "backbone/", rename_inputs=False, rename_outputs=False),
+        answer,
+        io_map=[(FEATURES, FEATURES)],
+    )
+    del graph.opset_import[1:]  # both graphs have the same, and ONNX Runtime's quantiser accepts one
+    return graph
 
 
 def serialise(graph: onnx.ModelProto, classes: list[str]) -> bytes:
@@ -122,9 +112,8 @@ def check_parity(bundle: Bundle, model: ServingModel, pixels: NDArray[np.uint8])
     Raises:
         ExportError: A probability differs by more than ``MAX_DIFFERENCE`` of the bundle's precision.
     """
-    outputs = model.eval()(torch.from_numpy(np.array(pixels)))
-    expected = (outputs if isinstance(outputs, Tensor) else outputs[0]).numpy()
-    difference = float(np.abs(expected - Predictor(bundle).predict(np.asarray(pixels))).max())
+    expected, _ = model.eval()(torch.from_numpy(np.array(pixels)))
+    difference = float(np.abs(expected.numpy() - Predictor(bundle).predict(np.asarray(pixels))).max())
     limit = MAX_DIFFERENCE[bundle.manifest.precision]
     if not difference <= limit:
         raise ExportError(

@@ -42,7 +42,6 @@ def _command(manifest: Manifest) -> str:
     if manifest.input.size != settings.get("size", manifest.input.size):
         changed["serve_size"] = manifest.input.size
     flags = [f"--{name.replace('_', '-')} {value}" for name, value in changed.items()]
-    flags += ["--mirrored"] if manifest.mirrored else []
     lists = list(manifest.dataset.lists) or (["<the list>"] if "excluded" in manifest.dataset.left_out else [])
     flags += [f"--exclude {name}" for name in lists]
     return f'make train DATA=<the images> ARGS="{" ".join(flags)}"'

@@ -16,9 +16,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 # Scales and biases are few, and some are so small that 16 bits lose digits that count.
 MIN_VALUES = 1024
 CALIBRATION_BATCH = 16
-# Convolutions and the operations between them. Without Relu, values between them would be 32-bit, and half of the 8-bit
-# range would be spent on negative values that the Relu removes. The last four move values in the fused stem.
-OPERATIONS = ["Conv", "Relu", "Add", "Reshape", "Transpose", "Gather", "Slice"]
+# Convolutions and the operations between them. Without Clip and Relu, values between them would be 32-bit, and half of
+# the 8-bit range would be spent on values that they remove.
+OPERATIONS = ["Conv", "Clip", "Relu", "Add"]
 # Kernels of this many values get a zero point. ONNX Runtime computes them as matrix products, where the zero point is
 # worth its cost on CPUs with matrix units (Intel AMX). It computes smaller kernels by sliding them over the image.
 MIN_MATRIX_VALUES = 512
@@ -71,34 +71,16 @@ def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) 
                 extra_options={"TensorQuantOverrides": _overrides(onnx.load(prepared))},
             )
         graph = onnx.load(quantised)
-    _remove_pixel_quantisation(graph)
     return graph
 
 
 def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
     """List the tensors of a graph that are quantised differently from the rest."""
     found: dict[str, list[dict[str, object]]] = {}
-    for node in model.graph.node:
-        if node.op_type == "Cast":  # of the pixels: the range is 0 to 255, whatever the calibration images have
-            found[node.output[0]] = [{"rmin": np.float32(0), "rmax": np.float32(255)}]
     for weights in model.graph.initializer:
         if len(weights.dims) == 4 and np.prod(weights.dims[1:]) >= MIN_MATRIX_VALUES:
             found[weights.name] = [{"axis": 0, "quant_type": QuantType.QInt8, "symmetric": False}]
     return found
-
-
-def _remove_pixel_quantisation(model: onnx.ModelProto) -> None:
-    """Remove, in place, the cast of the pixels to 32 bits and the quantisation that restores the same 8 bits."""
-    graph = model.graph
-    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
-    for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in casts]:
-        cast = casts[quantise.input[0]]
-        for node in graph.node:
-            for index, name in enumerate(node.input):
-                if name == quantise.output[0]:
-                    node.input[index] = cast.input[0]
-        graph.node.remove(quantise)
-        graph.node.remove(cast)
 
 
 class _Batches(CalibrationDataReader):

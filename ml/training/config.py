@@ -8,7 +8,7 @@ from typing import Any
 
 from bundle.manifest import Precision
 from bundle.preprocess import Resize
-from ml.model.catalog import ARCHITECTURES
+from ml.errors import UserError
 
 # Default precision of the exported weights.
 PRECISION: Precision = "fp16"
@@ -20,30 +20,47 @@ GROWING = 0.8
 MIXING = 0.85
 
 
+# Not imported, so that `--help` needs no PyTorch.
+BACKBONE = "efficientnet_lite0"
+PRETRAINED = "pretrained"
+SCRATCH = "scratch"
+
+# Fine-tuning pays from about this many training images; with fewer, it fits them by heart.
+FINE_TUNED_IMAGES = 1000
+# Images that fine-tuning sees in all, and the fewest and most epochs for that.
+FINE_TUNING_IMAGES = 40_000
+FINE_TUNING_EPOCHS = (2, 8)
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings that determine a training result; a resumed run must have the same."""
+    """The settings that determine a training result; a resumed run must have the same.
+
+    The defaults fine-tune a pre-trained backbone. ``FROM_SCRATCH`` has the settings that differ without one.
+    """
 
     data_fingerprint: str = ""
 
-    architecture: str = "mobilenet_v3_small"
-    weights: str = "scratch"
-    resize: Resize = "stretch"
-    size: int = 128
-    train_size: int = 128
+    architecture: str = BACKBONE
+    weights: str = PRETRAINED
+    resize: Resize = "center-crop"
+    size: int = 224
+    train_size: int = 224
     first_size: int = 0
-    crop: float = 0.3
+    crop: float = 0.4
     rotation: float = 0.0
-    degrade: float = 0.0
-    grey: float = 0.0
+    degrade: float = 0.2
+    grey: float = 0.02
     erase: float = 0.0
     mix: float = 0.0
-    epochs: int = 30
-    batch: int = 64
-    learning_rate: float = 2e-3
+    epochs: int = 0
+    batch: int = 32
+    learning_rate: float = 3e-4
+    layer_decay: float = 0.8
     weight_decay: float = 0.05
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.05
     ema: float = 0.998
+    blend: float = 1.0
     patience: int = 8
     seed: int = 0
 
@@ -61,6 +78,23 @@ class TrainingConfig:
     def mixes(self, epoch: int) -> bool:
         """Tell whether an epoch, counted from 0, mixes images; the last ones train on whole images, as served."""
         return self.mix > 0 and epoch < int(MIXING * self.epochs)
+
+
+FROM_SCRATCH: dict[str, Any] = {
+    "epochs": 30,
+    "batch": 64,
+    "learning_rate": 2e-3,
+    "layer_decay": 1.0,
+    "label_smoothing": 0.1,
+}
+
+
+def fine_tuning_epochs(images: int) -> int:
+    """Choose the epochs of fine-tuning for a number of training images; 0 trains the head alone."""
+    if images < FINE_TUNED_IMAGES:
+        return 0
+    least, most = FINE_TUNING_EPOCHS
+    return max(least, min(most, round(FINE_TUNING_IMAGES / images)))
 
 
 def _between(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
@@ -91,8 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} [{default}]", **options)
 
     share = _between(float, 0, 1)
-    add("architecture", "network", choices=ARCHITECTURES, metavar="NAME")
-    add("weights", "scratch, imagenet, or a checkpoint file")
+    add("architecture", "backbone: efficientnet_lite0, or a name of torchvision or timm (timm/NAME)", metavar="NAME")
+    add("weights", "pretrained, scratch, or a checkpoint file", type=_weights)
     add("resize", "how an image becomes a square", choices=("stretch", "center-crop"))
     add("size", "side of the network's input, pixels", type=side_in_pixels)
     add("train_size", "side of the training crops; smaller is faster", "as --size", type=side_in_pixels)
@@ -103,24 +137,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("grey", "share of crops without colour", type=share)
     add("erase", "share of crops with a part erased", type=share)
     add("mix", "share of batches with mixup or CutMix, except in the last epochs", type=share)
-    add("epochs", "maximum passes over the training images", type=_between(int, 1))
+    text = "maximum passes over the training images; 0 trains the head on the backbone's features alone"
+    add("epochs", text, f"by the number of images, from scratch {FROM_SCRATCH['epochs']}", type=_between(int, 0))
     # Batch normalisation needs more than one image.
     add("batch", "images per step", type=_between(int, 2))
     add("learning_rate", "highest learning rate of the schedule", type=_between(float, 1e-8, 100))
+    add("layer_decay", "factor of the learning rate from each stage to the one below", type=_between(float, 0.01, 1))
     add("weight_decay", "weight decay of AdamW", type=_between(float, 0, 10))
     add("label_smoothing", "share of a label given to the other classes", type=_between(float, 0, 0.9))
     add("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
+    text = "share of the fine-tuned weights in the result; the rest is the backbone's as it was, with the head on it"
+    add("blend", text, type=share)
     add("patience", "epochs without a lower validation loss before training stops", type=_between(int, 1))
     add("seed", "seed of all randomness", type=_between(int, 0, 2**31 - 1))
 
 
+def _weights(text: str) -> str:
+    """Accept the older name of the pre-trained weights."""
+    return PRETRAINED if text == "imagenet" else text
+
+
 def from_options(
-    options: argparse.Namespace, data_fingerprint: str, earlier: TrainingConfig | None = None
+    options: argparse.Namespace, data_fingerprint: str, images: int, earlier: TrainingConfig | None = None
 ) -> TrainingConfig:
-    """Apply the used flags to an earlier run's config, or to the defaults."""
+    """Apply the used flags to an earlier run's config, or to the defaults for a number of training images.
+
+    Raises:
+        UserError: The flags contradict each other.
+    """
     used: dict[str, Any] = {f.name: getattr(options, f.name, None) for f in fields(TrainingConfig)}
     used = {name: value for name, value in used.items() if value is not None}
     used["data_fingerprint"] = data_fingerprint
     if earlier:
         return replace(earlier, **used)
-    return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **used})
+    scratch = used.get("weights") == SCRATCH
+    if scratch and used.get("epochs") == 0:
+        raise UserError("--weights scratch needs --epochs of 1 or more: features of random weights are of no use.")
+    defaults = FROM_SCRATCH if scratch else {"epochs": fine_tuning_epochs(images)}
+    return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **defaults, **used})

@@ -1,6 +1,7 @@
 """Choose the device and its precision."""
 
 import contextlib
+import os
 import platform
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available[name]:
         raise DeviceError(f"PyTorch finds no {name} device on this machine: omit --device to use the best one.")
     return torch.device(name)
+
+
+def use_free_processors() -> None:
+    """Limit PyTorch to as many threads as processors are free.
+
+    Its threads share each operation and wait for each other: where one of them has to wait for a processor, all do, and
+    two threads on a busy machine are many times slower than one.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0  # Windows has neither
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), round(processors - busy))))
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:

@@ -33,7 +33,7 @@ def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda:
     seen = 0
     title = f"epoch {state.epoch + 1:>3}/{config.epochs}{_time_left(state)}"
     hidden = not distributed.is_main_process()
-    with tqdm(total=state.images_per_epoch, desc=title, unit=" images", disable=hidden) as bar:
+    with tqdm(total=len(state.training), desc=title, unit=" images", disable=hidden) as bar:
         start = time.perf_counter()
         for step, (images, labels) in enumerate(batches, 1):
             if _any_process(stop_requested(), device):

@@ -1,6 +1,7 @@
 """Load batches: images are decoded once into a cache file, then augmented batch by batch."""
 
 import hashlib
+import inspect
 import math
 import os
 import shutil
@@ -18,16 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from bundle import preprocess
+from bundle import exif, image_file, preprocess
 from bundle.preprocess import ImageError, Resize, decode
 from ml.data.dataset import DataError, LabelledImage
-from ml.model.architectures import normalise
 from ml.training.augmentation import augment, jitter
 from ml.training.config import TrainingConfig
 
 T = TypeVar("T")
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64
 # Training images are cached larger than the network's input, so that a random crop keeps its resolution.
 CACHE_MARGIN = 1.25
 
@@ -46,13 +46,16 @@ class Pixels:
             OSError: An image cannot be read any more, or the cache folder cannot be written.
         """
         self.labels = torch.tensor([image.label for image in images])
+        self.groups = [image.group for image in images]
+        self.name = name
         # The decoder's source is part of the key: a changed decoder must not reuse the pixels of the old one.
-        parts = [Path(preprocess.__file__).read_text(), *(image.sha256 for image in images)]
+        sources = [inspect.getsource(module) for module in (preprocess, image_file, exif)]
+        parts = [*sources, *(image.sha256 for image in images)]
         key = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
-        path = cache / f"{key}-{side}-{resize}.npy"
-        if not path.exists():
-            _decode_all(images, side, resize, path, name)
-        self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        self.path = cache / f"{key}-{side}-{resize}.npy"
+        if not self.path.exists():
+            _decode_all(images, side, resize, self.path, name)
+        self.pixels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -104,17 +107,15 @@ def training_batches(
     Of ``world_size`` processes that share each batch, each takes every ``world_size``-th image.
 
     Yields:
-        Normalised images ``(batch, 3, side, side)`` and labels ``(batch,)``, on ``device``. A last, smaller batch
-        is dropped unless it is the only one, so that batch statistics stay comparable.
+        Images ``(batch, 3, side, side)`` from 0 to 255 and labels ``(batch,)``, on ``device``. The batches of an epoch
+        have the same size, or one image less, so that none has too few for batch statistics.
     """
     order = torch.randperm(len(data), generator=generator)
     # A seed for each image makes its augmentation independent of the others.
     seeds = torch.randint(2**62, (len(data),), generator=generator).tolist()
     jitter_strength = torch.rand((len(data), 3), generator=generator)
     image_generator = torch.Generator()
-    for chosen in order.split(config.batch):
-        if len(chosen) < config.batch <= len(data):
-            return
+    for chosen in order.tensor_split(steps_per_epoch(len(data), config.batch)):
         rows = chosen[rank::world_size].sort().values  # sorted: one pass through the file
         pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
         augmented = [
@@ -122,8 +123,13 @@ def training_batches(
             for row, image in zip(rows.tolist(), pixels, strict=True)
         ]
         images = torch.stack(augmented).to(device).permute(0, 2, 3, 1).to(torch.float32)
-        images = normalise(jitter(images, jitter_strength[rows]))
+        images = jitter(images, jitter_strength[rows]).permute(0, 3, 1, 2)
         yield images.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """Return the number of batches that hold all images."""
+    return -(-images // batch)
 
 
 class Prefetcher(Generic[T]):
@@ -156,8 +162,8 @@ class Prefetcher(Generic[T]):
 
 
 def plain_batches(data: Pixels, device: torch.device, batch: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the images in order and unchanged, as served: normalised ``(n, 3, side, side)`` and labels."""
+    """Yield the images in order and unchanged, as served: ``(n, 3, side, side)`` from 0 to 255, and labels."""
     for start in range(0, len(data), batch):
         pixels = torch.from_numpy(data.pixels[start : start + batch].copy())
-        images = normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+        images = pixels.to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
         yield images, data.labels[start : start + batch].to(device)

@@ -1,5 +1,6 @@
 """Hold the state of a training run: network, averaged weights, optimiser, schedule and history."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from ml.training import checkpoint, distributed
 from ml.training.augmentation import mixing
 from ml.training.config import TrainingConfig
 from ml.training.device import mixed_precision
-from ml.training.loader import Pixels, plain_batches
+from ml.training.loader import Pixels, plain_batches, steps_per_epoch
 from ml.training.temperature_scaling import fit_temperature
 
 MAX_GRADIENT_NORM = 5.0
-# The parts of the state that save themselves.
+# The parts of the state that are saved as they are, and the parts that save themselves.
+PLAIN = ("epoch", "best", "best_epoch", "best_loss")
 STATEFUL = ("network", "average", "optimizer", "schedule", "scaler")
 
 
@@ -47,6 +49,28 @@ class TrainingError(UserError):
     """Raised when training cannot continue."""
 
 
+def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Group the parameters by stage, with learning rates that fall from the head down to the first stage.
+
+    Discriminative learning rates are from Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text
+    Classification": early stages hold what most images share. A stage is a child of the backbone's network, or a child
+    of its blocks.
+    """
+    stages: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        parts = name.split(".")
+        numbered = next((i for i, part in enumerate(parts) if part.isdecimal()), 2)
+        stages.setdefault(".".join(parts[: min(numbered + 1, len(parts) - 1)]), []).append(parameter)
+    groups = []
+    for below_head, parameters in enumerate(reversed(stages.values())):
+        rate = config.learning_rate * config.layer_decay**below_head
+        # Decaying biases and the scales of normalisation layers only hurts (He et al. 2019).
+        for decay, chosen in ((config.weight_decay, lambda p: p.ndim > 1), (0.0, lambda p: p.ndim <= 1)):
+            if some := [parameter for parameter in parameters if chosen(parameter)]:
+                groups.append({"params": some, "lr": rate, "weight_decay": decay})
+    return groups
+
+
 class TrainingState:
     """The state of a training run, as a checkpoint holds it."""
 
@@ -63,16 +87,13 @@ class TrainingState:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.parallel = self.network if processes == 1 else DistributedDataParallel(self.network)
         self.average = AveragedModel(self.network, avg_fn=self._moving_average, use_buffers=True)
-        steps = max(1, len(training) // config.batch)
-        self.images_per_epoch = min(len(training), steps * config.batch)
-        # Decaying biases and the scales of normalisation layers only hurts (He et al. 2019).
-        groups = [
-            {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        groups = parameter_groups(network, config)
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
+            self.optimizer,
+            [group["lr"] for group in groups],
+            total_steps=config.epochs * steps_per_epoch(len(training), config.batch),
+            pct_start=0.2,
         )
         self.precision = mixed_precision(device)
         self.mixing = mixing(int(training.labels.max()) + 1)
@@ -81,10 +102,11 @@ class TrainingState:
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
+        self.best_loss = math.inf
 
     def ending(self) -> str | None:
         """Explain why there is no further epoch; None if there is one."""
-        if self.history and self.epoch - self.best_epoch >= self.config.patience:
+        if self.epoch - self.best_epoch >= self.config.patience:
             return f"no lower validation loss for {self.config.patience} epochs"
         return "all epochs done" if self.epoch >= self.config.epochs else None
 
@@ -126,14 +148,18 @@ class TrainingState:
     def complete(self, epoch: Epoch) -> None:
         """Append an epoch to the history, and keep its averaged weights if they are the best so far."""
         self.epoch = epoch.epoch
-        if not self.history or epoch.validation_loss < min(e.validation_loss for e in self.history):
-            self.best_epoch = epoch.epoch
-            self.best = {k: v.detach().cpu().clone() for k, v in self.average.module.state_dict().items()}
+        self.keep_if_best(epoch.validation_loss)
         self.history.append(epoch)
+
+    def keep_if_best(self, validation_loss: float) -> None:
+        """Keep the averaged weights if their validation loss is the lowest so far."""
+        if validation_loss < self.best_loss:
+            self.best_epoch, self.best_loss = self.epoch, validation_loss
+            self.best = {k: v.detach().cpu().clone() for k, v in self.average.module.state_dict().items()}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
-        state: dict[str, Any] = {name: getattr(self, name) for name in ("epoch", "best", "best_epoch")}
+        state: dict[str, Any] = {name: getattr(self, name) for name in PLAIN}
         state["history"] = [asdict(epoch) for epoch in self.history]
         state |= {name: getattr(self, name).state_dict() for name in STATEFUL}
         checkpoint.write(path, self.config, state)
@@ -146,7 +172,8 @@ class TrainingState:
         """
         earlier, state = checkpoint.read(path)
         checkpoint.require_same(path, earlier, self.config)
-        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        for name in PLAIN:
+            setattr(self, name, state[name])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])

@@ -11,21 +11,32 @@ from torch import Tensor, nn
 
 from ml.training import distributed
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import TrainingConfig
+from ml.training.config import SCRATCH, TrainingConfig
 from ml.training.epoch import run_epoch
+from ml.training.head import HeadResult
 from ml.training.loader import Pixels
 from ml.training.state import Epoch, TrainingState
 
 
 @dataclass
 class TrainingResult:
-    """The result of a training run; ``hours`` are of its epochs, validation excluded."""
+    """The result of a training run.
+
+    Attributes:
+        history: All epochs, in order; empty if the head alone was trained.
+        best: The network's weights with the lowest validation loss.
+        best_epoch: Their epoch; 0 for the weights before the first.
+        ending: Why there is no further epoch.
+        hours: Time of the epochs, validation excluded.
+        head: The head that was trained first, on a pre-trained backbone.
+    """
 
     history: list[Epoch]
     best: dict[str, Tensor]
     best_epoch: int
     ending: str
     hours: float
+    head: HeadResult | None = None
 
 
 def fit(
@@ -38,7 +49,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train a network and return its best weights by validation loss.
+    """Train a network and return its best weights by validation loss; weights that were trained before compete.
 
     The optimiser is AdamW on a one-cycle schedule (Smith & Topin 2019). An exponential moving average of the weights
     is validated and kept. Each epoch ends with a checkpoint in ``folder/checkpoint.pt``. Ctrl-C ends the training
@@ -63,6 +74,8 @@ def fit(
     state = TrainingState(network, training, validation, config, device)
     if resume:
         state.restore(folder / CHECKPOINT)
+    elif config.weights != SCRATCH and distributed.is_main_process():
+        state.keep_if_best(state.validate()[0])
     with contextlib.suppress(KeyboardInterrupt), _deferred_ctrl_c() as stop_requested:
         while not state.ending():
             epoch = run_epoch(state, stop_requested)
@@ -73,7 +86,7 @@ def fit(
                 on_epoch(epoch)
     if not state.history:
         raise KeyboardInterrupt
-    hours = sum(state.images_per_epoch / epoch.images_per_second for epoch in state.history) / 3600
+    hours = sum(len(state.training) / epoch.images_per_second for epoch in state.history) / 3600
     return TrainingResult(state.history, state.best, state.best_epoch, state.ending() or "stopped by Ctrl-C", hours)
 
 
@@ -85,6 +98,9 @@ def _deferred_ctrl_c() -> Iterator[Callable[[], bool]]:
     def record(number: int, _: object) -> None:
         received.append(number)
         signal.signal(signal.SIGINT, before)
+        print(
+            "\nStopping after this step; then the best weights are exported and evaluated. Ctrl-C again stops at once."
+        )
 
     before = signal.signal(signal.SIGINT, record)
     try:

@@ -1,0 +1,52 @@
+"""Export a backbone as an ONNX graph from pixels to features, once for each set of weights."""
+
+import hashlib
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ml.atomic import whole_file
+from ml.model.backbones import Backbone
+from ml.model.onnx_graph import to_onnx
+
+PIXELS, FEATURES = "pixels", "features"
+
+
+class _PixelFeatures(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.backbone(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        return features
+
+
+def pixel_features_graph(backbone: Backbone, side: int, cache: Path) -> onnx.ModelProto:
+    """Export a backbone, or find the graph in the cache: the export takes longer than 500 images.
+
+    Returns:
+        A graph from ``pixels`` ``(n, side, side, 3)``, uint8 RGB, to ``features`` ``(n, features)``.
+
+    Raises:
+        OSError: The cache cannot be written.
+    """
+    path = cache / f"{fingerprint(backbone)}-{side}.onnx"
+    if not path.exists():
+        example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+        graph = to_onnx(_PixelFeatures(backbone.cpu()), example, [PIXELS], [FEATURES])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(graph.SerializeToString())
+    return onnx.load(path)
+
+
+def fingerprint(backbone: Backbone) -> str:
+    """Hash the architecture's tensors and their values: other weights have other features."""
+    digest = hashlib.sha256()
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
