@@ -154,7 +154,7 @@ def test_challenge_compares_with_the_registry_or_the_served_bundle(client, logge
     assert fetch(client, "submitted", CHAMPION) == first
     # Both are always wrong, so the second is no worse.
     verdict = submit(client, second, wrong, None)
-    assert verdict.promoted and verdict.champion_accuracy == 0
+    assert verdict.promoted and verdict.champion.champion_accuracy == 0
     assert fetch(client, "submitted", CHAMPION) == second
     # Without a champion, a bundle that is always wrong stays challenger.
     alone = logged("alone")
@@ -162,7 +162,7 @@ def test_challenge_compares_with_the_registry_or_the_served_bundle(client, logge
     assert fetch(client, "alone", CHAMPION) is None and fetch(client, "alone", CHALLENGER) == alone
     # The served bundle is the champion until the registry has one.
     verdict = submit(client, third, right, first)
-    assert verdict.champion_accuracy == 1
+    assert verdict.champion.champion_accuracy == 1
 
 
 def test_challenge_compares_with_both_if_they_differ(client, logged, data):
@@ -170,7 +170,7 @@ def test_challenge_compares_with_both_if_they_differ(client, logged, data):
     promote(client, "stale", register_run(client, stale).version)
     served = logged("stale", "3")
     verdict = submit(client, worse, data, served)
-    assert not verdict.promoted and verdict.champion_accuracy == 1
+    assert not verdict.promoted and verdict.champion.champion_accuracy == 1
     assert fetch(client, "stale", CHAMPION) == stale
 
 
@@ -196,7 +196,7 @@ def test_commands_register_gate_fetch_and_list(client, mlflow_address, logged, t
         assert main([*address, "gate", "--data", str(data), "--champion", str(tmp_path / "served")]) == 0
         out = capsys.readouterr().out
         assert "holds a model of other classes" not in out
-        assert ("There is no champion yet" if version == "1" else "only the champion right") in out
+        assert ("There is no champion of these classes yet" if version == "1" else "only the champion right") in out
         assert f"ml.registry fetch champion --name commands --to {tmp_path / 'served'}" in out
     to = tmp_path / "served"
     assert main([*address, "fetch", "champion", "--name", "commands", "--to", str(to)]) == 0
