@@ -30,7 +30,7 @@ class Training(_Section):
     run_id: str | None = Field(description="MLflow run; null if MLflow was down")
     git_commit: str | None
     architecture: str
-    initial_weights: str = Field(description="scratch, imagenet, or the file's name and SHA-256")
+    initial_weights: str = Field(description="scratch, pretrained, or the file's name and SHA-256")
     epochs: int
     seed: int
     recipe: dict[str, str | int | float] = Field(default_factory=dict, description="settings of ml.train")
@@ -89,6 +89,15 @@ class Uncertainty(_Section):
     least_confidence: float
     greatest_distance: float = Field(description="of the graph's output ``distance``")
     flagged: float = Field(description="share of flagged validation images")
+
+
+class CrossValidation(_Section):
+    """Estimate of the accuracy where there are too few images for a large test split."""
+
+    pictures: int
+    folds: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float] = Field(description="Wilson score interval")
 
 
 class Acceptance(_Section):
@@ -157,6 +166,8 @@ class Manifest(_Section):
     uncertainty: Uncertainty | None = Field(default=None, description="null: answers are not flagged")
     acceptance: Acceptance | None = Field(default=None, description="null until measured")
     neither: dict[str, Neither] = Field(default_factory=dict, description="by kind of image")
+    cross_validation: CrossValidation | None = Field(default=None, description="null with many images")
+    other_sets: dict[str, Metrics] = Field(default_factory=dict, description="on images of other origin, by name")
 
     @field_validator("classes")
     @classmethod

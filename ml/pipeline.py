@@ -129,13 +129,13 @@ def train_head(run: TrainingRun) -> HeadResult:
         known = as_served(run, ("train", "validation"))
         features = extract(run.network.backbone, known, run.device)
         result = head.cross_validate(features, known.labels, known.groups, run.config.seed)
-        hits = (result.logits.argmax(1) == result.labels).numpy()
-        low, high = wilson(hits)
+        estimate = describe_cross_validation(result)
+        low, high = estimate.accuracy_ci95
         print(
-            f"Cross-validation in {result.folds} folds: {hits.mean():.1%} of {len(hits):,} images are right "
-            f"(95 % interval {low:.1%} to {high:.1%})."
+            f"Cross-validation in {estimate.folds} folds: {estimate.accuracy:.1%} of {estimate.pictures:,} images are "
+            f"right (95 % interval {low:.1%} to {high:.1%})."
         )
-        run.tracker.metrics({"cross_validation_accuracy": float(hits.mean())})
+        run.tracker.metrics({"cross_validation_accuracy": estimate.accuracy})
     else:
         known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
         features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
@@ -144,6 +144,14 @@ def train_head(run: TrainingRun) -> HeadResult:
     for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
         run.tracker.metrics(dict(zip(("head_train_loss", "head_validation_loss"), losses, strict=True)), step=epoch)
     return result
+
+
+def describe_cross_validation(result: HeadResult) -> sections.CrossValidation:
+    """Compute the accuracy of a cross-validated head and its interval."""
+    hits = (result.logits.argmax(1) == result.labels).numpy()
+    return sections.CrossValidation(
+        pictures=len(hits), folds=result.folds, accuracy=float(hits.mean()), accuracy_ci95=wilson(hits)
+    )
 
 
 def is_cross_validated(run: TrainingRun) -> bool:
@@ -218,7 +226,9 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
         limits = choose_limits((logits / temperature).softmax(1).numpy(), scores)
     else:
         limits = measure_limits(bundle, held_out)
-    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": limits}))
+    estimate = describe_cross_validation(result.head) if cross_validated and result.head else None
+    sections_now_known = {"uncertainty": limits, "cross_validation": estimate}
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=sections_now_known))
     mlflow_model.save(bundle, run.folder / "model")
     return bundle
 
@@ -239,6 +249,9 @@ def evaluate(run: TrainingRun, bundle: Bundle) -> tuple[Bundle, Evaluation]:
             "reference": reference(evaluation),
             "acceptance": robustness.measure(bundle, run.photos) if run.photos else None,
             "neither": out_of_distribution.measure(bundle, run.out_of_distribution),
+            "other_sets": {
+                name: metrics(evaluations.evaluate(bundle, images)) for name, images in run.other_sets.items()
+            },
         }
     )
     print(f"\n{manifest.name} {manifest.version}, held-out images:\n{summary(values)}")

