@@ -45,7 +45,7 @@ def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda:
             bar.update(len(labels) * processes)
             if step % 10 == 0:  # reading a value waits for the device
                 bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}")
-        seen *= processes
+        seen = len(state.training)  # the processes' shares of a batch may differ by an image
         train_loss = distributed.sum_over_processes(loss_sum).item() / seen
         train_accuracy = distributed.sum_over_processes(correct).item() / seen
         seconds = time.perf_counter() - start

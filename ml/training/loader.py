@@ -115,7 +115,7 @@ def training_batches(
     seeds = torch.randint(2**62, (len(data),), generator=generator).tolist()
     jitter_strength = torch.rand((len(data), 3), generator=generator)
     image_generator = torch.Generator()
-    for chosen in order.tensor_split(steps_per_epoch(len(data), config.batch)):
+    for chosen in order.tensor_split(steps_per_epoch(len(data), config.batch, world_size)):
         rows = chosen[rank::world_size].sort().values  # sorted: one pass through the file
         pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
         augmented = [
@@ -127,9 +127,9 @@ def training_batches(
         yield images.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
 
 
-def steps_per_epoch(images: int, batch: int) -> int:
-    """Return the number of batches that hold all images."""
-    return -(-images // batch)
+def steps_per_epoch(images: int, batch: int, processes: int = 1) -> int:
+    """Return the number of batches that hold all images; none has fewer than two images, or than processes."""
+    return max(1, min(-(-images // batch), images // max(2, processes)))
 
 
 class Prefetcher(Generic[T]):

@@ -92,7 +92,7 @@ class TrainingState:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             [group["lr"] for group in groups],
-            total_steps=config.epochs * steps_per_epoch(len(training), config.batch),
+            total_steps=config.epochs * steps_per_epoch(len(training), config.batch, processes),
             pct_start=0.2,
         )
         self.precision = mixed_precision(device)
@@ -122,7 +122,7 @@ class TrainingState:
             logits = self.parallel(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss * self._weight(len(labels))).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         self.scaler.step(self.optimizer)
@@ -184,6 +184,14 @@ class TrainingState:
         # A short average at first: a fixed decay would keep the random initial weights for many steps.
         n = float(count)
         return torch.lerp(current, average, min(self.config.ema, (1 + n) / (10 + n)))
+
+    def _weight(self, images: int) -> float:
+        """Weigh this process's share of a batch: the average of the gradients takes all shares for equally large."""
+        processes = distributed.world_size()
+        if processes == 1:
+            return 1.0
+        total = distributed.sum_over_processes(torch.tensor(float(images), device=self.device))
+        return images * processes / total.item()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
