@@ -36,7 +36,7 @@ from ml.training.config import SCRATCH, TrainingConfig
 from ml.training.device import choose_device, use_free_processors
 from ml.training.features import extract
 from ml.training.head import HeadResult
-from ml.training.loader import CACHE_MARGIN, Pixels
+from ml.training.loader import CACHE_MARGIN, AugmentedPixels, Pixels
 from ml.training.state import Epoch
 from ml.training.temperature_scaling import fit_temperature
 from ml.training.trainer import TrainingResult, fit
@@ -126,9 +126,10 @@ def train(run: TrainingRun) -> TrainingResult:
 def train_head(run: TrainingRun) -> HeadResult:
     """Train the head on the features of the backbone as it is, and put it into the network."""
     if is_cross_validated(run):
-        known = as_served(run, ("train", "validation"))
+        splits: tuple[Split, ...] = ("train", "validation")
+        known, views = as_served(run, splits), augmented(run, splits)
         features = extract(run.network.backbone, known, run.device)
-        result = head.cross_validate(features, known.labels, known.groups, run.config.seed)
+        result = head.cross_validate(features, known.labels, known.groups, views, run.config.seed)
         estimate = describe_cross_validation(result)
         low, high = estimate.accuracy_ci95
         print(
@@ -139,11 +140,24 @@ def train_head(run: TrainingRun) -> HeadResult:
     else:
         known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
         features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
-        result = head.train(features, known.labels, others, held_out.labels)
+        views = augmented(run, ("train",))
+        labels = known.labels.repeat(1 + len(views))
+        result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
     run.network.head.load_state_dict(result.linear.state_dict())
     for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
         run.tracker.metrics(dict(zip(("head_train_loss", "head_validation_loss"), losses, strict=True)), step=epoch)
     return result
+
+
+def augmented(run: TrainingRun, splits: tuple[Split, ...]) -> list[Tensor]:
+    """Compute the features of augmented views of the images of splits."""
+    images = [image for image in run.dataset.images if image.split in splits]
+    side = round(run.config.size * CACHE_MARGIN)
+    configs = [replace(run.config, seed=run.config.seed + view) for view in range(run.config.views)]
+    decoded = Pixels(images, side, run.config.resize, run.options.cache, "training images") if configs else None
+    return [
+        extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs if decoded
+    ]
 
 
 def describe_cross_validation(result: HeadResult) -> sections.CrossValidation:

@@ -53,7 +53,7 @@ def find(data: Dataset, min_probability: float, cache: Path) -> list[LabelError]
     images = [image for image in data.images if image.split != "test"]
     pixels = Pixels(images, config.size, config.resize, cache, "images")
     features = extract(build_backbone(config.architecture, pretrained=True), pixels, choose_device())
-    result = cross_validate(features, pixels.labels, pixels.groups, config.seed)
+    result = cross_validate(features, pixels.labels, pixels.groups, seed=config.seed)
     probabilities = (result.logits / fit_temperature(result.logits, result.labels)).softmax(1).numpy()
     labels, predictions, confidences = pixels.labels.numpy(), probabilities.argmax(1), probabilities.max(1)
     errors = [

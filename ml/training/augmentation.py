@@ -121,5 +121,13 @@ def _shrink(image: Tensor, generator: torch.Generator) -> Tensor:
     return F.resize(small, [side, side], antialias=True)
 
 
-# Damage as phones and messengers do it.
-DEGRADATIONS: tuple[Callable[[Tensor, torch.Generator], Tensor], ...] = (_blur, _compress, _dim, _shrink)
+def _zoom_out(image: Tensor, generator: torch.Generator) -> Tensor:
+    side = image.shape[-1]
+    small = F.resize(image, [round(side * _uniform(0.5, 0.9, generator))] * 2, antialias=True)
+    left, top = (int(_uniform(0, side - small.shape[-1] + 1, generator)) for _ in range(2))
+    right, bottom = side - small.shape[-1] - left, side - small.shape[-1] - top
+    return F.pad(small, [left, top, right, bottom], padding_mode="edge")
+
+
+# Damage as phones and messengers do it, and small subjects.
+DEGRADATIONS: tuple[Callable[[Tensor, torch.Generator], Tensor], ...] = (_blur, _compress, _dim, _shrink, _zoom_out)

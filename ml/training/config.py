@@ -48,11 +48,12 @@ class TrainingConfig:
     train_size: int = 224
     first_size: int = 0
     crop: float = 0.4
-    rotation: float = 0.0
+    rotation: float = 15.0
     degrade: float = 0.2
     grey: float = 0.02
     erase: float = 0.0
     mix: float = 0.0
+    views: int = 1
     epochs: int = 0
     batch: int = 32
     learning_rate: float = 3e-4
@@ -133,10 +134,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("crop", "smallest share of an image in a random crop; 1 for no cropping", type=_between(float, 0.01, 1))
     add("first_size", "side of the first crops, which then grow", "as --train-size", type=side_in_pixels)
     add("rotation", "largest rotation of a crop, degrees", type=_between(float, 0, 180))
-    add("degrade", "share of crops blurred, compressed, dimmed or shrunk", type=share)
+    add("degrade", "share of crops blurred, compressed, dimmed, shrunk or zoomed out of", type=share)
     add("grey", "share of crops without colour", type=share)
     add("erase", "share of crops with a part erased", type=share)
     add("mix", "share of batches with mixup or CutMix, except in the last epochs", type=share)
+    add(
+        "views", "augmented views of each image that the head learns from, beside the image", type=_between(int, 0, 100)
+    )
     text = "maximum passes over the training images; 0 trains the head on the backbone's features alone"
     add("epochs", text, f"by the number of images, from scratch {FROM_SCRATCH['epochs']}", type=_between(int, 0))
     # Batch normalisation needs more than one image.

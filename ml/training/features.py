@@ -20,7 +20,7 @@ BATCH = 8
 
 
 def extract(backbone: Backbone, images: Pixels, device: torch.device) -> Tensor:
-    """Compute the features ``(n, features)`` of images as served, or find them beside the decoded images.
+    """Compute the features ``(n, features)`` of images, or find them beside the decoded images.
 
     Raises:
         OSError: The cache cannot be written.
@@ -39,11 +39,10 @@ def extract(backbone: Backbone, images: Pixels, device: torch.device) -> Tensor:
 
 
 def _on_cpu(backbone: Backbone, images: Pixels) -> Iterator[NDArray[np.float32]]:
-    side = images.pixels.shape[1]
-    model = session(pixel_features_graph(backbone, side, images.path.parent).SerializeToString())
+    model = session(pixel_features_graph(backbone, images.side, images.path.parent).SerializeToString())
 
     def compute(start: int) -> NDArray[np.float32]:
-        (features,) = model.run([FEATURES], {PIXELS: images.pixels[start : start + BATCH]})
+        (features,) = model.run([FEATURES], {PIXELS: images.batch(start, start + BATCH)})
         return np.asarray(features, np.float32)
 
     # One thread a batch: threads that share a batch wait for each other, which is slow where others compute too.

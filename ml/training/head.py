@@ -1,7 +1,7 @@
 """Train the head: a linear classifier on cached features, by logistic regression."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,22 +60,30 @@ def train(features: Tensor, labels: Tensor, held_out: Tensor, held_out_labels: T
     return min(results, key=lambda result: _calibrated_loss(result.logits, held_out_labels))
 
 
-def cross_validate(features: Tensor, labels: Tensor, groups: list[str], seed: int = 0) -> HeadResult:
+def cross_validate(
+    features: Tensor, labels: Tensor, groups: list[str], views: Sequence[Tensor] = (), seed: int = 0
+) -> HeadResult:
     """Train a head on all images, and estimate its answers for others by cross-validation.
 
     Args:
         features: Shape ``(n, features)``.
         labels: Class indices ``(n,)``.
         groups: Name of each image's group of near-duplicates; a group is in one fold.
+        views: Features of augmented views of the images, to train on; each of shape ``(n, features)``.
         seed: Of the folds.
     """
+
+    def with_views(rows: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [part[rows] for part in (features, *views)]
+        return torch.cat(parts), labels[rows].repeat(len(parts))
+
     splits = fold_indices(labels, groups, seed)
     best: tuple[float, float, list[float], Tensor] | None = None
     for strength in STRENGTHS:
         logits = torch.zeros(len(labels), int(labels.max()) + 1)
         losses = np.zeros(EPOCHS)
         for rest, held_out in splits:
-            for epoch, (linear, _) in enumerate(_epochs(features[rest], labels[rest], strength, logits.shape[1])):
+            for epoch, (linear, _) in enumerate(_epochs(*with_views(rest), strength, logits.shape[1])):
                 losses[epoch] += _loss(linear(features[held_out]), labels[held_out]) * len(held_out) / len(labels)
             logits[held_out] = linear(features[held_out])
         found = _calibrated_loss(logits, labels)
@@ -83,7 +91,7 @@ def cross_validate(features: Tensor, labels: Tensor, groups: list[str], seed: in
             best = found, strength, losses.tolist(), logits
     assert best is not None
     _, strength, validation_losses, logits = best
-    trained = list(_epochs(features, labels, strength))
+    trained = list(_epochs(*with_views(torch.arange(len(labels))), strength))
     return HeadResult(trained[-1][0], [loss for _, loss in trained], validation_losses, logits, labels, len(splits))
 
 

@@ -60,6 +60,46 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def side(self) -> int:
+        """The side of the images in pixels."""
+        return int(self.pixels.shape[1])
+
+    def batch(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return images as RGB pixels, shape ``(n, side, side, 3)``."""
+        return np.array(self.pixels[start:stop])
+
+
+class AugmentedPixels(Pixels):
+    """One augmented view of each image of a split, made when it is needed."""
+
+    def __init__(self, images: Pixels, config: TrainingConfig) -> None:
+        """Augment images as configured, to squares of ``config.size`` pixels.
+
+        Args:
+            images: Decoded at a side of at least ``config.size``.
+            config: The settings; its seed gives the same views again.
+        """
+        self.labels, self.groups, self.name = images.labels, images.groups, f"augmented {images.name}"
+        self.pixels, self._config = images.pixels, config
+        settings = config.size, config.crop, config.rotation, config.degrade, config.grey, config.erase, config.seed
+        self.path = images.path.with_suffix(f".{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}.npy")
+
+    @property
+    def side(self) -> int:
+        """The side of the views in pixels."""
+        return self._config.size
+
+    def batch(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return views as RGB pixels, shape ``(n, side, side, 3)``."""
+        views = []
+        for row in range(start, min(stop, len(self))):
+            generator = torch.Generator().manual_seed(self._config.seed * 1_000_003 + row)
+            image = torch.from_numpy(np.array(self.pixels[row])).permute(2, 0, 1)
+            view = augment(image, self.side, self._config, generator).permute(1, 2, 0).to(torch.float32)
+            views.append(jitter(view[None], torch.rand((1, 3), generator=generator))[0])
+        return torch.stack(views).round().to(torch.uint8).numpy()
+
 
 def _decode_all(images: Sequence[LabelledImage], side: int, resize: Resize, path: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +204,6 @@ class Prefetcher(Generic[T]):
 def plain_batches(data: Pixels, device: torch.device, batch: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the images in order and unchanged, as served: ``(n, 3, side, side)`` from 0 to 255, and labels."""
     for start in range(0, len(data), batch):
-        pixels = torch.from_numpy(data.pixels[start : start + batch].copy())
+        pixels = torch.from_numpy(data.batch(start, start + batch))
         images = pixels.to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
         yield images, data.labels[start : start + batch].to(device)
