@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bundle import manifest as sections
 from bundle.load import CHAMPION, Bundle
@@ -18,11 +17,10 @@ from bundle.manifest import MANIFEST_FILE
 from ml.data import report
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
-from ml.data.split import Split
 from ml.evaluation import evaluation as evaluations
 from ml.evaluation import out_of_distribution, plots, robustness
 from ml.evaluation.evaluation import Evaluation
-from ml.evaluation.metrics import metrics, reference, summary, wilson
+from ml.evaluation.metrics import metrics, reference, summary
 from ml.export import graph, mlflow_model
 from ml.export.limits import choose_limits, cross_validated_scores, measure_limits
 from ml.export.serving_model import ServingModel
@@ -30,24 +28,22 @@ from ml.export.write_bundle import write
 from ml.model.residual import Residual
 from ml.registry.gate import Verdict
 from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, register
-from ml.training import checkpoint, distributed, head
+from ml.training import checkpoint, distributed
 from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import SCRATCH, TrainingConfig
 from ml.training.device import choose_device, use_free_processors
 from ml.training.features import extract
-from ml.training.head import HeadResult
-from ml.training.loader import CACHE_MARGIN, AugmentedPixels, Pixels
+from ml.training.loader import CACHE_MARGIN, Pixels
 from ml.training.state import Epoch
 from ml.training.temperature_scaling import fit_temperature
 from ml.training.trainer import TrainingResult, fit
 from ml.training_run import TrainingRun, build_network, git_commit, load_config, prepare
+from ml.transfer import as_served, blend, describe_cross_validation, is_cross_validated, train_head
 
 PARITY_IMAGES = 64
-CALIBRATION_IMAGES = 256
+CALIBRATION_IMAGES = 128
 # Enough for the directions of the out-of-distribution score.
 RESIDUAL_IMAGES = 4000
-# With fewer images, and the head alone to train, validation images are too precious to be set aside.
-CROSS_VALIDATED_IMAGES = 2000
 
 
 def run(client: MlflowClient, options: argparse.Namespace) -> int:
@@ -121,77 +117,6 @@ def train(run: TrainingRun) -> TrainingResult:
     result = fit(run.network, training, validation, config, run.device, run.folder, resume, log_epoch)
     print(f"Training ended: {result.ending}; best of {len(result.history)} epochs: {result.best_epoch}.")
     return replace(result, best=blend(initial, result.best, config.blend), head=trained)
-
-
-def train_head(run: TrainingRun) -> HeadResult:
-    """Train the head on the features of the backbone as it is, and put it into the network."""
-    if is_cross_validated(run):
-        splits: tuple[Split, ...] = ("train", "validation")
-        known, views = as_served(run, splits), augmented(run, splits)
-        features = extract(run.network.backbone, known, run.device)
-        result = head.cross_validate(features, known.labels, known.groups, views, run.config.seed)
-        estimate = describe_cross_validation(result)
-        low, high = estimate.accuracy_ci95
-        print(
-            f"Cross-validation in {estimate.folds} folds: {estimate.accuracy:.1%} of {estimate.pictures:,} images are "
-            f"right (95 % interval {low:.1%} to {high:.1%})."
-        )
-        run.tracker.metrics({"cross_validation_accuracy": estimate.accuracy})
-    else:
-        known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
-        features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
-        views = augmented(run, ("train",))
-        labels = known.labels.repeat(1 + len(views))
-        result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
-    run.network.head.load_state_dict(result.linear.state_dict())
-    for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
-        run.tracker.metrics(dict(zip(("head_train_loss", "head_validation_loss"), losses, strict=True)), step=epoch)
-    return result
-
-
-def augmented(run: TrainingRun, splits: tuple[Split, ...]) -> list[Tensor]:
-    """Compute the features of augmented views of the images of splits."""
-    images = [image for image in run.dataset.images if image.split in splits]
-    side = round(run.config.size * CACHE_MARGIN)
-    configs = [replace(run.config, seed=run.config.seed + view) for view in range(run.config.views)]
-    decoded = Pixels(images, side, run.config.resize, run.options.cache, "training images") if configs else None
-    return [
-        extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs if decoded
-    ]
-
-
-def describe_cross_validation(result: HeadResult) -> sections.CrossValidation:
-    """Compute the accuracy of a cross-validated head and its interval."""
-    hits = (result.logits.argmax(1) == result.labels).numpy()
-    return sections.CrossValidation(
-        pictures=len(hits), folds=result.folds, accuracy=float(hits.mean()), accuracy_ci95=wilson(hits)
-    )
-
-
-def is_cross_validated(run: TrainingRun) -> bool:
-    """Tell whether the head is trained on all but the test images, and measured by cross-validation."""
-    images = len(run.dataset.images) - len(run.dataset.split("test"))
-    return run.config.weights != SCRATCH and not run.config.epochs and images < CROSS_VALIDATED_IMAGES
-
-
-def as_served(run: TrainingRun, splits: tuple[Split, ...], limit: int | None = None) -> Pixels:
-    """Decode the images of splits as the service would; of more than ``limit`` images, take every second or third."""
-    images = [image for image in run.dataset.images if image.split in splits]
-    step = -(-len(images) // limit) if limit else 1
-    size = run.options.serve_size or run.config.size
-    name = "training images" if "train" in splits else "validation images"
-    return Pixels(images[::step], size, run.config.resize, run.options.cache, f"{name} as served")
-
-
-def blend(initial: dict[str, Tensor], tuned: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Average fine-tuned weights with the weights before, after Wortsman et al. 2022.
-
-    "Robust fine-tuning of zero-shot models" shows that the average keeps what the backbone knew of other images.
-    """
-    return {
-        name: torch.lerp(initial[name], value, share) if value.is_floating_point() else value
-        for name, value in tuned.items()
-    }
 
 
 def export(run: TrainingRun, result: TrainingResult) -> Bundle:
