@@ -64,9 +64,10 @@ def test_training_with_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
     # The disk has room for one checkpoint of this network, but not for the next beside it.
     script = f'"$@"; code=$?; cp "$0/run/checkpoint.pt" {tmp_path}/kept.pt; ls "$0/run" >&2; exit $code'
     train = [sys.executable, "-m", "ml.train", "--data", str(data), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    train += ["--architecture", "resnet18_slim", "--size", "32", "--epochs", "3", "--batch", "16", "--device", "cpu"]
+    train += ["--architecture", "test_resnet", "--weights", "scratch", "--size", "32"]
+    train += ["--epochs", "3", "--batch", "16", "--device", "cpu"]
     train += ["--cache", str(tmp_path / "cache"), "--champion", str(tmp_path / "champion")]
-    found = run(tmp_path / "disk", "80m", script, *train, "--out", str(tmp_path / "disk" / "run"))
+    found = run(tmp_path / "disk", "11m", script, *train, "--out", str(tmp_path / "disk" / "run"))
     assert found.returncode == 2, found.stderr
     assert "Traceback" not in found.stderr
     (line,) = [line for line in found.stderr.splitlines() if "No space left on device" in line]

@@ -15,8 +15,8 @@ from tests.ml.conftest import COLOURS, draw
 pytestmark = pytest.mark.faults
 
 EPOCHS = 3
-SETTINGS = ["--architecture", "resnet18_slim", "--size", "32", "--epochs", str(EPOCHS), "--batch", "16"]
-SETTINGS += ["--device", "cpu", "--cache", "cache"]
+SETTINGS = ["--architecture", "test_resnet", "--weights", "scratch", "--size", "32"]
+SETTINGS += ["--epochs", str(EPOCHS), "--batch", "16", "--device", "cpu", "--cache", "cache"]
 
 
 @pytest.fixture
