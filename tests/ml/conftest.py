@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ml.data.dataset import Dataset
 from ml.data.sample import sample
 from ml.data.scan import scan
-from ml.training.config import TrainingConfig
+from ml.model.backbones import DEFAULT, Backbone, build_backbone
+from ml.training.config import FROM_SCRATCH, TrainingConfig
+from ml.training.features import extract
 from ml.training.loader import Pixels
 from tests import drawn_images
 
 torch.set_num_threads(1)
+
+# A network of timm for tests, with 400,000 parameters.
+TINY = "test_resnet"
+# Small enough to be quick, large enough for the pre-trained backbone to see shapes.
+SIDE = 64
 
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 
@@ -61,8 +69,9 @@ def colours(colours_folder: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def config(colours: Dataset) -> TrainingConfig:
-    """Settings that learn the colours in seconds."""
-    return TrainingConfig(colours.fingerprint, "resnet18_slim", size=32, train_size=32, epochs=4, batch=16)
+    """Settings that learn the colours in seconds, from scratch."""
+    small = {"architecture": TINY, "weights": "scratch", "size": 32, "train_size": 32, "epochs": 4, "batch": 16}
+    return TrainingConfig(colours.fingerprint, **{**FROM_SCRATCH, **small})
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +86,38 @@ def pixels(colours: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixel
         Pixels(colours.split("train"), 40, config.resize, cache, "training images"),
         Pixels(colours.split("validation"), config.size, config.resize, cache, "validation images"),
     )
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Backbone:
+    """The default backbone with its installed weights, for evaluation."""
+    return build_backbone(DEFAULT, pretrained=True).eval()
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn circles and squares, 60 of each."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    sample(folder, images=120, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(shapes_folder: Path) -> Dataset:
+    """The scanned circles and squares."""
+    return scan(shapes_folder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def shape_pixels(shapes: Dataset, cache: Path) -> Pixels:
+    """The decoded circles and squares."""
+    return Pixels(shapes.images, SIDE, "center-crop", cache, "shapes")
+
+
+@pytest.fixture(scope="session")
+def shape_features(pretrained: Backbone, shape_pixels: Pixels) -> Tensor:
+    """The pre-trained backbone's features of the circles and squares."""
+    return extract(pretrained, shape_pixels, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

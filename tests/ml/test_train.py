@@ -1,5 +1,7 @@
 """The whole command: from a folder of images to a bundle, with everything in a real MLflow."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -17,18 +19,28 @@ from mlflow import MlflowClient
 
 from bundle.load import load
 from bundle.predictor import Predictor
+from ml.data.sample import sample
+from ml.evaluation.robustness import CORRUPTIONS
+from ml.model.backbones import DEFAULT
+from ml.model.classifier import build
 from ml.registry.__main__ import main as registry
 from ml.registry.model_registry import CHALLENGER, CHAMPION, bundle_path, fetch
 from ml.train import main
+from ml.training import checkpoint
+from ml.training.head import EPOCHS
 from tests import servers
-from tests.ml.conftest import COLOURS, draw
+from tests.ml.conftest import COLOURS, SIDE, TINY, draw
 from tests.services.monitor.stubs import answer, relay, serving
 
 # Each process imports PyTorch and MLflow and exports a graph, which takes minutes on a busy machine.
 SECONDS = 600
-pytestmark = pytest.mark.timeout(2 * SECONDS)
+pytestmark = [
+    pytest.mark.timeout(2 * SECONDS),
+    # mlflow warns of its own type hints when its pyfunc module is first imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
+]
 
-SETTINGS = ["--architecture", "resnet18_slim", "--size", "32", "--batch", "16", "--device", "cpu"]
+SCRATCH = ["--architecture", TINY, "--weights", "scratch", "--size", "32", "--batch", "16", "--device", "cpu"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 
 
@@ -36,8 +48,17 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 def options(mlflow_address, cache, tmp_path, monkeypatch):
     """The options that all runs share; each test runs in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ml.evaluation.out_of_distribution.IMAGES_PER_KIND", 2)
-    return [*SETTINGS, "--cache", str(cache), "--tracking-uri", mlflow_address]
+    return ["--device", "cpu", "--cache", str(cache), "--tracking-uri", mlflow_address]
+
+
+@pytest.fixture
+def quick(options, cache):
+    """Options that train a head on the features of a small network with random weights."""
+    weights = cache / "random.pt"
+    if not weights.exists():
+        torch.manual_seed(0)
+        torch.save(build(TINY, 2, "scratch").state_dict(), weights)
+    return [*options, "--architecture", TINY, "--weights", str(weights), "--size", "32"]
 
 
 def drawn(folder: Path, name: str) -> Path:
@@ -59,67 +80,65 @@ def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, mlflow_address):
-    """A run of two processes: its folder, output, run in MLflow, and champion afterwards."""
+def first(tmp_path_factory, mlflow_address, shape_features, shapes, shapes_folder, cache):
+    """A run with the defaults but its size: its folder, output, run in MLflow, and champion afterwards.
+
+    The features of the test images and the graph of the backbone are in the cache already.
+    """
     folder = tmp_path_factory.mktemp("first")
-    drawn(folder / "data", "two-colours")
-    draw(folder / "photos", COLOURS, 10, seed=1)
+    sample(folder / "photos", images=20, seed=1, progress=False)
     draw(folder, {"greens": (30, 220, 30)}, 5, seed=2)
-    arguments = [
-        "--data",
-        "data",
-        "--out",
-        "run",
-        "--cache",
-        "cache",
-        "--tracking-uri",
-        mlflow_address,
-        "--epochs",
-        "4",
-    ]
-    arguments += ["--acceptance", "photos", "--out-of-distribution", "greens"]
-    running = process(folder, *TORCHRUN, "ml.train", *SETTINGS, *arguments)
-    out, err = running.communicate(timeout=SECONDS)
-    assert running.returncode == 0, out + err
+    arguments = ["--data", str(shapes_folder), "--size", str(SIDE), "--out", "run", "--cache", str(cache)]
+    arguments += ["--device", "cpu", "--tracking-uri", mlflow_address, "--acceptance", "photos"]
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        patch.chdir(folder)
+        assert main([*arguments, "--out-of-distribution", "greens"]) == 0
     state = json.loads((folder / "run" / "tracking.json").read_text())
     client = MlflowClient(mlflow_address)
-    return folder, out, client.get_run(state["run_id"]), fetch(client, "two-colours", CHAMPION)
+    run, champion = client.get_run(state["run_id"]), fetch(client, shapes.name, CHAMPION)
+    return folder, out.getvalue(), run, champion
 
 
-def test_bundle_can_be_served_and_names_its_origin(first, colours):
+def test_bundle_can_be_served_and_names_its_origin(first, shapes):
     folder, out, run, _ = first
     bundle = load(folder / "run" / "bundle")
     manifest = bundle.manifest
-    assert Predictor(bundle).predict(np.zeros((3, 32, 32, 3), np.uint8)).shape == (3, 2)
-    assert manifest.name == "two-colours" and manifest.classes == ["blue", "red"] and manifest.dataset.synthetic
-    assert manifest.training.run_id == run.info.run_id and manifest.training.epochs == 4
-    assert manifest.dataset.fingerprint == colours.fingerprint and manifest.dataset.counts == colours.counts()
-    assert manifest.metrics.accuracy > 0.95 and manifest.metrics.pictures == len(colours.split("test"))
-    assert manifest.parity.max_probability_difference < 1e-3
+    assert Predictor(bundle).predict(np.zeros((3, SIDE, SIDE, 3), np.uint8)).shape == (3, 2)
+    assert manifest.name == shapes.name and manifest.classes == ["circle", "square"] and manifest.dataset.synthetic
+    assert manifest.training.run_id == run.info.run_id and manifest.training.epochs == 0
+    assert (manifest.training.architecture, manifest.training.initial_weights) == (DEFAULT, "pretrained")
+    assert manifest.dataset.fingerprint == shapes.fingerprint and manifest.dataset.counts == shapes.counts()
+    assert manifest.metrics.accuracy > 0.8 and manifest.metrics.pictures == len(shapes.split("test"))
+    assert manifest.parity.max_probability_difference < 2e-2 and manifest.precision == "fp16"
     assert f"{manifest.name} {manifest.version}, held-out images:" in out and "verdict" in out
-    assert len(re.findall("Training ended: all epochs done; best of 4 epochs", out)) == 1, "one process reports"
+    known = len(shapes.images) - len(shapes.split("test"))
+    assert re.search(rf"Cross-validation in 5 folds: [89]\d\.\d% of {known} images are right \(95 % interval", out)
 
 
-def test_mlflow_has_parameters_and_metrics_of_every_epoch(first, colours, mlflow_address):
+def test_mlflow_has_parameters_and_metrics(first, shapes, mlflow_address):
     folder, _, run, _ = first
     client = MlflowClient(mlflow_address)
     experiment = client.get_experiment(run.info.experiment_id)
-    assert run.info.status == "FINISHED" and experiment.name == "two-colours"
+    assert run.info.status == "FINISHED" and experiment.name == shapes.name
     expected = {
-        "architecture": "resnet18_slim",
-        "size": "32",
-        "epochs": "4",
-        "data_fingerprint": colours.fingerprint,
-        "train_pictures": str(len(colours.split("train"))),
-        "classes": "blue, red",
+        "architecture": DEFAULT,
+        "weights": "pretrained",
+        "size": str(SIDE),
+        "epochs": "0",
+        "data_fingerprint": shapes.fingerprint,
+        "train_pictures": str(len(shapes.split("train"))),
+        "classes": "circle, square",
         "device": "cpu",
     }
     assert expected.items() <= run.data.params.items() and run.data.tags["synthetic"] == "true"
-    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_second"):
-        assert steps(client, run.info.run_id, name) == [1, 2, 3, 4]
+    for name in ("head_train_loss", "head_validation_loss"):
+        assert steps(client, run.info.run_id, name) == list(range(1, EPOCHS + 1))
     measured = load(folder / "run" / "bundle").manifest.metrics
+    assert run.data.metrics["cross_validation_accuracy"] > 0.8
     assert run.data.metrics["test_accuracy"] == measured.accuracy
-    assert run.data.metrics["test_recall_red"] == measured.recall["red"]
+    assert run.data.metrics["test_recall_square"] == measured.recall["square"]
     assert {"test_log_loss", "test_expected_calibration_error", "test_pictures"} <= run.data.metrics.keys()
 
 
@@ -127,18 +146,18 @@ def test_manifest_has_robustness_and_out_of_distribution(first):
     folder = first[0] / "run" / "bundle"
     manifest = load(folder).manifest
     acceptance = manifest.acceptance
-    assert acceptance.metrics.pictures == 20 and acceptance.metrics.accuracy == 1
-    assert acceptance.corrupted["turned by 90°, EXIF says so"] == 1 and len(acceptance.corrupted) == 8
-    assert manifest.neither["greens"].pictures == 5 and manifest.neither["noise"].pictures == 50
+    assert acceptance.metrics.pictures == 20 and acceptance.metrics.accuracy > 0.7
+    # Written again as JPEG, which may turn an answer near the boundary.
+    assert abs(acceptance.corrupted["turned by 90°, EXIF says so"] - acceptance.metrics.accuracy) < 0.11
+    assert acceptance.corrupted.keys() == CORRUPTIONS.keys()
+    assert manifest.neither.keys() == {"greens"} and manifest.neither["greens"].pictures == 5
     assert manifest.uncertainty.flagged <= 0.01 and manifest.metrics.uncertain is not None
     assert manifest.reference.pictures.keys() == {"brightness", "contrast", "sharpness"}
-    assert manifest.precision == "fp16" and manifest.training.hours > 0 and "torch" in manifest.training.machine
+    assert "torch" in manifest.training.machine
     card = (folder / "MODEL_CARD.md").read_text()
     assert "On 20 other photos" in card and "| greens | 5 |" in card
 
 
-# mlflow warns of its own type hints when its pyfunc module is first imported.
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 def test_mlflow_has_plots_bundle_and_model(first, mlflow_address, tmp_path):
     folder, _, run, champion = first
     mlflow.set_tracking_uri(mlflow_address)
@@ -151,13 +170,9 @@ def test_mlflow_has_plots_bundle_and_model(first, mlflow_address, tmp_path):
     assert load(got / bundle_path(bundle.manifest)) == bundle == champion
     (output,) = run.outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
-    (taken,), (given,) = model.metadata.signature.inputs.inputs, model.metadata.signature.outputs.inputs
-    assert (taken.type, taken.shape) == (np.uint8, (-1, 32, 32, 3))
-    assert (given.type, given.shape) == (np.float32, (-1, 2))
-    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    for some in (images[:1], images):
-        # The bundle has 16-bit weights, and whole levels of colour in the border.
-        np.testing.assert_allclose(model.predict(some), Predictor(bundle).predict(some), atol=2e-3)
+    images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+    found = model.predict({"pixels": images})
+    np.testing.assert_allclose(found["probabilities"], Predictor(bundle).predict(images), atol=1e-5)
 
 
 def test_model_of_drawn_images_is_not_served(first):
@@ -166,38 +181,41 @@ def test_model_of_drawn_images_is_not_served(first):
     assert "models/champion is kept (--champion models/champion would replace it)" in out
 
 
-def test_ctrl_c_exports_the_best_so_far_and_resume_continues(first, options, mlflow_address, tmp_path, capsys):
-    data = str(first[0] / "data")
-    running = process(tmp_path, "ml.train", *options, "--data", data, "--epochs", "6", "--out", "run")
+def test_ctrl_c_exports_the_best_so_far_and_two_processes_resume(options, mlflow_address, cache, tmp_path):
+    data = drawn(tmp_path / "data", "two-colours")
+    arguments = [*options, *SCRATCH, "--data", str(data), "--epochs", "12", "--learning-rate", "0.01"]
+    running = process(tmp_path, "ml.train", *arguments, "--out", "run")
     deadline = time.monotonic() + SECONDS
     while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=SECONDS)
     assert running.returncode == 0, out + err
     assert "Training ended: stopped by Ctrl-C; best of" in out and "View run" not in out
-    for part in ("scan", "epoch   1/6", " images/s", "loss=", "accuracy=", "evaluating"):
+    for part in ("scan", "epoch   1/12", " images/s", "loss=", "accuracy=", "evaluating"):
         assert part in err
     # Nothing but progress bars.
     assert not [line for line in re.split(r"[\r\n]+", err) if line.strip() and not re.search(r"\d+%\|", line)]
     stopped = load(tmp_path / "run" / "bundle")
-    assert 1 <= stopped.manifest.training.epochs < 6
+    assert 1 <= stopped.manifest.training.epochs < 12
     client = MlflowClient(mlflow_address)
     version = client.get_model_version_by_alias("two-colours", CHALLENGER).version
     assert fetch(client, "two-colours", CHALLENGER) == stopped
 
-    more = ["--data", data, "--resume", "run", "--serve-size", "48", "--champion", "served"]
-    assert main([*options, *more]) == 0
-    out = capsys.readouterr().out
-    assert (
-        "best of 6 epochs" in out and "only the champion right" in out and "verdict                    promoted" in out
-    )
+    more = ["--resume", "run", "--serve-size", "48", "--champion", "served"]
+    running = process(tmp_path, *TORCHRUN, "ml.train", *arguments, *more)
+    out, err = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, out + err
+    assert len(re.findall("Training ended: .* best of 12 epochs", out)) == 1, "one process reports"
+    assert "only the champion right" in out and "verdict                    promoted" in out
     resumed = load(tmp_path / "run" / "bundle")
     assert load(tmp_path / "served") == resumed == fetch(client, "two-colours", CHAMPION)
     assert resumed.manifest.input.size == 48 and stopped.manifest.input.size == 32
+    assert resumed.manifest.metrics.accuracy > 0.9 and resumed.manifest.training.hours > 0
     run_id = resumed.manifest.training.run_id
-    assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 6
-    assert steps(client, run_id, "train_loss") == [1, 2, 3, 4, 5, 6]
+    assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 12
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_second"):
+        assert steps(client, run_id, name) == list(range(1, 13))
     run = client.get_run(run_id)
     assert run.data.metrics["test_log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
     assert len(run.outputs.model_outputs) == 1
@@ -205,15 +223,27 @@ def test_ctrl_c_exports_the_best_so_far_and_resume_continues(first, options, mlf
     assert fetch(client, "two-colours", "stopped") == stopped, "the resumed run replaced an earlier bundle"
 
 
+def test_fine_tuned_weights_are_blended_with_the_pretrained_ones(quick, tmp_path, capsys):
+    data = drawn(tmp_path / "data", "fine-tuned")
+    arguments = [*quick, "--data", str(data), "--epochs", "1", "--blend", "0.5", "--out", "run", "--precision", "int8"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "best of 1 epochs" in out and "Cross-validation" not in out
+    manifest = load(tmp_path / "run" / "bundle").manifest
+    assert manifest.training.initial_weights.startswith("random.pt sha256:") and manifest.precision == "int8"
+    assert manifest.training.epochs == 1 and manifest.training.recipe["blend"] == 0.5
+    assert manifest.metrics.accuracy > 0.9 and manifest.uncertainty.flagged <= 0.05
+
+
 def test_ctrl_c_before_the_first_epoch_exports_nothing(options, colours_folder, capsys, monkeypatch, mlflow_address):
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
-    assert main([*options, "--data", str(colours_folder), "--out", "run"]) == 130
+    assert main([*options, *SCRATCH, "--data", str(colours_folder), "--out", "run"]) == 130
     assert "Stopped; nothing was exported." in capsys.readouterr().err
     run_id = json.loads(Path("run/tracking.json").read_text())["run_id"]
     assert MlflowClient(mlflow_address).get_run(run_id).info.status == "KILLED"
 
 
-def test_lost_mlflow_is_made_up_for_by_the_printed_commands(options, mlflow_address, tmp_path, capsys):
+def test_lost_mlflow_is_made_up_for_by_the_printed_commands(quick, mlflow_address, tmp_path, capsys):
     data = drawn(tmp_path / "data", "lost-in-the-middle")
     lost = False
 
@@ -224,10 +254,10 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(options, mlflow_addr
             relay(mlflow_address)(handler, body)
 
     with serving(respond) as address:
-        arguments = ["--data", str(data), "--epochs", "3", "--out", "run", "--tracking-uri", address]
-        assert main([*options, *arguments]) == 1
+        arguments = ["--data", str(data), "--out", "run", "--tracking-uri", address]
+        assert main([*quick, *arguments]) == 1
     err = capsys.readouterr().err
-    for item in ("metrics of step 1 (", "metrics of step 3", "file plots", "model model", "status"):
+    for item in ("metrics of step 1 (", "metrics of step 12", "file plots", "model model", "status"):
         assert f"\n  {item}" in err
     commands = re.findall(r"^  \S*python\S* -m (ml\.\w+) (.+)$", err, re.MULTILINE)
     assert [name for name, _ in commands] == ["ml.tracking", "ml.registry", "ml.registry"]
@@ -241,11 +271,11 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(options, mlflow_addr
     bundle = load(tmp_path / "run" / "bundle")
     run = client.get_run(bundle.manifest.training.run_id)
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
-    assert steps(client, run.info.run_id, "train_loss") == [1, 2, 3]
+    assert steps(client, run.info.run_id, "head_train_loss") == list(range(1, EPOCHS + 1))
     assert fetch(client, "lost-in-the-middle", CHAMPION) == bundle
 
 
-def test_gate_needs_the_bundle_and_no_plot(options, mlflow_address, tmp_path, capsys):
+def test_gate_needs_the_bundle_and_no_plot(quick, mlflow_address, tmp_path, capsys):
     data = drawn(tmp_path / "data", "plots-refused")
 
     def respond(handler, body):
@@ -255,8 +285,8 @@ def test_gate_needs_the_bundle_and_no_plot(options, mlflow_address, tmp_path, ca
             relay(mlflow_address)(handler, body)
 
     with serving(respond) as address:
-        arguments = ["--data", str(data), "--epochs", "3", "--out", "run", "--champion", "served champion"]
-        assert main([*options, *arguments, "--tracking-uri", address]) == 0
+        arguments = ["--data", str(data), "--out", "run", "--champion", "served champion"]
+        assert main([*quick, *arguments, "--tracking-uri", address]) == 0
         out, err = capsys.readouterr()
         assert "\n  file plots (" in err and re.findall(r"-m (ml\.\w+)", err) == ["ml.tracking"]
         assert f"`MODEL_DIR='{tmp_path}/served champion' make up` serves it" in out
@@ -271,9 +301,11 @@ def test_missing_folder_is_reported_before_the_slow_imports():
     assert not {"mlflow", "torch", "onnx"} & set(done.stdout.split())
 
 
-def test_invalid_input_is_refused_in_one_line_before_the_training(options, colours_folder, first, tmp_path, capsys):
+def test_invalid_input_is_refused_in_one_line_before_the_training(
+    options, colours_folder, config, first, tmp_path, capsys
+):
     def refused(*arguments: str) -> str:
-        assert main([*options, "--data", str(colours_folder), *arguments]) == 2
+        assert main([*options, *SCRATCH, "--data", str(colours_folder), *arguments]) == 2
         lines = re.split(r"[\r\n]+", capsys.readouterr().err)
         (line,) = [line for line in lines if line.strip() and "%|" not in line]
         return line
@@ -283,6 +315,8 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(options, colou
     assert "There is no folder none" in refused("--data", "none", "--tracking-uri", nobody)
     assert "run/checkpoint.pt does not exist: no epoch was completed" in refused("--resume", "run")
     assert "w.pt cannot be read" in refused("--weights", "w.pt")
+    assert "Unknown architecture 'resnet5': name one of" in refused("--architecture", "resnet5")
+    assert "--weights scratch needs --epochs of 1 or more" in refused("--epochs", "0")
     if not torch.backends.mps.is_available():
         assert "finds no mps device" in refused("--device", "mps")
     photos = tmp_path / "photos"
@@ -292,7 +326,9 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(options, colou
     assert "not a folder of images only" in refused("--neither", str(photos))
     run = str(first[0] / "run")
     assert f"holds a run already: resume it with --resume {run}" in refused("--out", run)
-    assert "other settings (batch)" in refused("--resume", run, "--batch", "8")
+    assert "no epoch was completed, so there is nothing to resume" in refused("--resume", run)
+    checkpoint.write(tmp_path / "checkpoint.pt", config, {})
+    assert "other settings (batch)" in refused("--resume", str(tmp_path), "--batch", "8")
     (tmp_path / "file").write_text("")
     assert "file" in refused("--out", "file/run")
     (tmp_path / "models" / "champion").mkdir(parents=True)

@@ -10,7 +10,7 @@ from ml.training.augmentation import augment, jitter, mixing
 from ml.training.config import TrainingConfig
 
 SIDE = 48
-PLAIN = TrainingConfig(crop=1.0)
+PLAIN = TrainingConfig(crop=1.0, degrade=0.0, grey=0.0)
 KINDS = {"rotation": 30.0, "degrade": 1.0, "grey": 1.0, "erase": 1.0}
 SEEDS = range(40)
 

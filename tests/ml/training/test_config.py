@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from ml.training.config import TrainingConfig, add_arguments, from_options
+from ml.errors import UserError
+from ml.training.config import FROM_SCRATCH, TrainingConfig, add_arguments, fine_tuning_epochs, from_options
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -14,12 +15,12 @@ def parse(*arguments: str) -> argparse.Namespace:
 
 
 def test_flags_set_every_setting_over_the_defaults():
-    assert from_options(parse(), "f") == TrainingConfig("f")
-    assert from_options(parse("--size", "96"), "f").train_size == 96
+    assert from_options(parse(), "f", 100) == TrainingConfig("f")
+    assert from_options(parse("--size", "96"), "f", 100).train_size == 96
     given = {
         "architecture": "resnet18",
         "weights": "w.pt",
-        "resize": "center-crop",
+        "resize": "stretch",
         "size": 64,
         "train_size": 48,
         "first_size": 32,
@@ -32,35 +33,59 @@ def test_flags_set_every_setting_over_the_defaults():
         "epochs": 3,
         "batch": 8,
         "learning_rate": 0.01,
+        "layer_decay": 0.5,
         "weight_decay": 0.0,
         "label_smoothing": 0.2,
         "ema": 0.5,
+        "blend": 0.3,
         "patience": 2,
         "seed": 7,
     }
     flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    assert from_options(parse(*flags), "f") == TrainingConfig("f", **given)
+    assert from_options(parse(*flags), "f", 100) == TrainingConfig("f", **given)
+
+
+def test_number_of_images_decides_about_fine_tuning():
+    epochs = [fine_tuning_epochs(images) for images in (2, 999, 1000, 5000, 8000, 20_000, 10**6)]
+    assert epochs == [0, 0, 8, 8, 5, 2, 2]
+    for weights in ("pretrained", "checkpoint.pt"):
+        configs = [from_options(parse("--weights", weights), "f", images) for images in (100, 8000)]
+        assert [config.epochs for config in configs] == [0, 5]
+    assert from_options(parse("--epochs", "0"), "f", 10**6).epochs == 0
+
+
+def test_training_from_scratch_has_its_own_defaults():
+    config = from_options(parse("--weights", "scratch"), "f", 100)
+    assert {name: getattr(config, name) for name in FROM_SCRATCH} == FROM_SCRATCH
+    assert from_options(parse("--weights", "scratch", "--batch", "8"), "f", 100).batch == 8
+    with pytest.raises(UserError, match="--weights scratch needs --epochs of 1 or more"):
+        from_options(parse("--weights", "scratch", "--epochs", "0"), "f", 100)
+
+
+def test_older_name_of_the_pretrained_weights_is_accepted():
+    assert from_options(parse("--weights", "imagenet"), "f", 100).weights == "pretrained"
 
 
 def test_resumed_run_keeps_its_settings_except_used_flags():
     earlier = TrainingConfig("old", epochs=3, size=64, train_size=48)
-    assert from_options(parse(), "old", earlier) == earlier
+    assert from_options(parse(), "old", 9999, earlier) == earlier
     changed = TrainingConfig("new", epochs=5, size=64, train_size=48)
-    assert from_options(parse("--epochs", "5"), "new", earlier) == changed
+    assert from_options(parse("--epochs", "5"), "new", 9999, earlier) == changed
 
 
 @pytest.mark.parametrize(
     ("flag", "value", "reason"),
     [
-        ("--epochs", "0", "'0' is not a whole number from 1 up"),
-        ("--epochs", "2.5", "'2.5' is not a whole number from 1 up"),
+        ("--epochs", "-1", "'-1' is not a whole number from 0 up"),
+        ("--epochs", "2.5", "'2.5' is not a whole number from 0 up"),
         ("--batch", "1", "'1' is not a whole number from 2 up"),
         ("--size", "16", "'16' is not a whole number from 32 to 1024"),
         ("--train-size", "9999", "'9999' is not a whole number from 32 to 1024"),
         ("--mix", "2", "'2' is not a number from 0 to 1"),
         ("--learning-rate", "nan", "'nan' is not a number from 1e-08 to 100"),
         ("--learning-rate", "fast", "'fast' is not a number from 1e-08 to 100"),
-        ("--architecture", "vgg99", "invalid choice: 'vgg99'"),
+        ("--blend", "1.1", "'1.1' is not a number from 0 to 1"),
+        ("--layer-decay", "0", "'0' is not a number from 0.01 to 1"),
         ("--resize", "squash", "invalid choice: 'squash'"),
     ],
 )

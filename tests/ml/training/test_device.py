@@ -1,9 +1,11 @@
 """The device and its precision."""
 
+import os
+
 import pytest
 import torch
 
-from ml.training.device import DeviceError, choose_device, mixed_precision
+from ml.training.device import DeviceError, choose_device, mixed_precision, use_free_processors
 
 
 @pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
@@ -36,3 +38,29 @@ def test_mixed_precision_is_the_fastest_supported(device, supported, precision, 
 def test_pytorch_names_the_capability_as_expected():
     capabilities = torch.cpu.get_capabilities()
     assert capabilities["architecture"] != "x86_64" or "avx512_bf16" in capabilities
+
+
+@pytest.mark.parametrize(
+    ("processors", "load", "before", "after"),
+    [(8, 0.2, 8, 8), (8, 5.0, 8, 3), (8, 30.0, 8, 1), (8, 5.0, 2, 2), (1, 0.0, 1, 1)],
+    ids=["idle", "busy", "overloaded", "fewer wanted", "one processor"],
+)
+def test_threads_are_as_many_as_free_processors(processors, load, before, after, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: before)
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    use_free_processors()
+    assert chosen == [after]
+
+
+def test_threads_are_kept_where_the_system_does_not_tell_its_load(monkeypatch):
+    for name in ("sched_getaffinity", "getloadavg"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    use_free_processors()
+    assert chosen == [4]

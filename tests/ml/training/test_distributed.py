@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from ml.model.architectures import build
+from ml.model.classifier import build
 from ml.training import distributed
 from ml.training.config import TrainingConfig
 from ml.training.state import TrainingError
@@ -21,6 +21,13 @@ TOLERANCE = 1e-4
 CPU = torch.device("cpu")
 
 
+class Scaled(nn.Module):
+    """Scale pixels from 0 to 255 to numbers that a network learns from."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images / 128 - 1
+
+
 def train(rank, pixels, config, folder) -> None:
     """Train a network without batch normalisation, in 32 bits, as one of the processes."""
     own = folder / f"process-{rank}"
@@ -29,7 +36,7 @@ def train(rank, pixels, config, folder) -> None:
     with pytest.MonkeyPatch.context() as patch, distributed.process_group(CPU):
         patch.setattr("ml.training.state.mixed_precision", lambda _: None)
         torch.manual_seed(7 + rank)  # the main process's weights are the ones that count
-        layers = [nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 2)]
+        layers = [Scaled(), nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 2)]
         main = distributed.is_main_process()
         assert distributed.broadcast_from_main(rank) == 0 and main == (rank == 0)
         history = fit(nn.Sequential(*layers), *pixels, config, CPU, own).history
@@ -81,4 +88,4 @@ def test_only_the_main_process_writes_checkpoints(histories):
 def test_batch_that_cannot_be_shared_is_refused(config: TrainingConfig, pixels, tmp_path, monkeypatch):
     monkeypatch.setattr("ml.training.distributed.world_size", lambda: 3)
     with pytest.raises(TrainingError, match="A batch of 16 cannot be shared by 3 processes: choose a multiple"):
-        fit(build(config.architecture, 2), *pixels, config, CPU, tmp_path)
+        fit(build(config.architecture, 2, config.weights), *pixels, config, CPU, tmp_path)

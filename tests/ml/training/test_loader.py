@@ -9,9 +9,8 @@ import torch
 
 from bundle.preprocess import ImageError, decode
 from ml.data.dataset import DataError
-from ml.model.architectures import MEAN, STD
 from ml.training import loader
-from ml.training.loader import Pixels, Prefetcher, plain_batches, training_batches
+from ml.training.loader import Pixels, Prefetcher, plain_batches, steps_per_epoch, training_batches
 
 CPU = torch.device("cpu")
 
@@ -21,9 +20,8 @@ def epoch(data, config, seed=0):
 
 
 def is_red(images: torch.Tensor) -> torch.Tensor:
-    """Return 1 where a normalised image is more red than blue, as the labels do."""
-    pixels = images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
-    red, _, blue = pixels.mean((2, 3)).T
+    """Return 1 where an image is more red than blue, as the labels do."""
+    red, _, blue = images.mean((2, 3)).T
     return (red > blue).long()
 
 
@@ -43,30 +41,50 @@ def test_same_generator_gives_the_same_batches(pixels, config):
 
 
 def test_labels_follow_their_images_through_shuffling(pixels, config):
-    batches = epoch(pixels[0], config)
+    batches = epoch(pixels[0], replace(config, grey=0.0))
     assert all(torch.equal(is_red(images), labels) for images, labels in batches)
     assert 0 < float(batches[0][1].float().mean()) < 1, "the first batch has one class only: not shuffled"
 
 
-def test_last_small_batch_is_dropped_unless_it_is_the_only_one(pixels, config):
-    config = replace(config, batch=len(pixels[0]) // 3 - 1)
-    batches = epoch(pixels[0], config)
-    assert len(batches) == 3
-    for images, labels in batches:
-        assert images.shape == (config.batch, 3, config.train_size, config.train_size)
+@pytest.mark.parametrize("batch", [2, 7, 16, 32, 1000])
+def test_every_image_is_in_one_of_an_epochs_like_batches(pixels, config, batch):
+    config, training = replace(config, batch=batch, degrade=0.0), pixels[0]
+    batches = epoch(training, config)
+    sizes = [len(labels) for _, labels in batches]
+    assert len(sizes) == steps_per_epoch(len(training), batch)
+    assert sum(sizes) == len(training) and max(sizes) - min(sizes) <= 1 and min(sizes) >= 2
+    labels = torch.cat([labels for _, labels in batches])
+    assert torch.equal(labels.bincount(), training.labels.bincount())
+    for images, _ in batches:
+        assert images.shape[1:] == (3, config.train_size, config.train_size) and images.dtype == torch.float32
         assert images.is_contiguous(memory_format=torch.channels_last)
-        assert labels.shape == (config.batch,)
-    (batch,) = epoch(pixels[0], replace(config, batch=1000))
-    assert len(batch[1]) == len(pixels[0])
+
+
+@pytest.mark.parametrize(("images", "batch", "processes"), [(11, 2, 1), (3, 2, 2), (9, 4, 4), (9, 8, 8), (1000, 8, 8)])
+def test_no_process_is_without_an_image_and_none_has_a_lone_one(images, batch, processes, config):
+    data = object.__new__(Pixels)
+    data.pixels = np.arange(images, dtype=np.uint16)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    data.pixels, data.labels = (data.pixels % 256).astype(np.uint8), torch.arange(images)
+    config = replace(config, batch=batch, degrade=0.0, grey=0.0)
+    shares = [
+        [
+            labels
+            for _, labels in training_batches(data, config, 4, torch.Generator().manual_seed(0), CPU, rank, processes)
+        ]
+        for rank in range(processes)
+    ]
+    assert {len(share) for share in shares} == {steps_per_epoch(images, batch, processes)}
+    steps = [torch.cat(step) for step in zip(*shares, strict=True)]
+    assert min(len(step) for step in steps) >= 2
+    assert torch.cat(steps).sort().values.tolist() == list(range(images))
 
 
 def test_augmented_images_keep_range_and_colour(pixels, config):
     images = torch.cat([images for images, _ in epoch(pixels[0], config)])
     plain = torch.cat([images for images, _ in plain_batches(pixels[0], CPU)])
-    torch.testing.assert_close(images.mean((0, 2, 3)), plain.mean((0, 2, 3)), atol=0.3, rtol=0)
+    torch.testing.assert_close(images.mean((0, 2, 3)), plain.mean((0, 2, 3)), atol=20, rtol=0)
     assert images.mean((1, 2, 3)).std() > plain.mean((1, 2, 3)).std()
-    darkest, brightest = -torch.tensor(MEAN) / torch.tensor(STD), (1 - torch.tensor(MEAN)) / torch.tensor(STD)
-    assert (images.amin((0, 2, 3)) >= darkest - 1e-4).all() and (images.amax((0, 2, 3)) <= brightest + 1e-4).all()
+    assert images.min() >= 0 and images.max() <= 255 and images.max() > 200
 
 
 def test_flips_and_crops_happen(config):
@@ -75,11 +93,11 @@ def test_flips_and_crops_happen(config):
     data.pixels = np.zeros((64, 40, 40, 3), np.uint8)
     data.pixels[:, :, 20:] = 255
     data.labels = torch.zeros(64, dtype=torch.long)
-    (batch,) = epoch(data, replace(config, batch=64, crop=0.9))
+    (batch,) = epoch(data, replace(config, batch=64, crop=0.9, degrade=0.0))
     flipped = batch[0][..., :10].mean((1, 2, 3)) > batch[0][..., -10:].mean((1, 2, 3))
     assert 16 < int(flipped.sum()) < 48
-    (batch,) = epoch(data, replace(config, batch=64, crop=0.1))
-    assert batch[0].mean((1, 2, 3)).std() > 0.3
+    (batch,) = epoch(data, replace(config, batch=64, crop=0.1, degrade=0.0))
+    assert batch[0].mean((1, 2, 3)).std() > 20
 
 
 def test_augmentation_of_an_image_does_not_depend_on_its_batch(pixels, config):
@@ -87,7 +105,7 @@ def test_augmentation_of_an_image_does_not_depend_on_its_batch(pixels, config):
     small = epoch(pixels[0], replace(config, batch=10))[0][0]
     large = epoch(pixels[0], replace(config, batch=30))[0][0]
     distances = (small[:, None] - large[None]).abs().amax((2, 3, 4))
-    assert (distances.amin(1) < 1e-4).all(), "the first ten of an epoch are among its first thirty"
+    assert (distances.amin(1) < 1e-2).all(), "the first ten of an epoch are among its first thirty"
 
 
 def test_prefetcher_makes_few_items_ahead_in_order():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ml.model.architectures import build
+from ml.model.classifier import build
 from ml.training.checkpoint import CHECKPOINT, CheckpointError
 from ml.training.loader import plain_batches, training_batches
 from ml.training.state import Epoch, TrainingError, TrainingState
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def train(config, pixels, folder, **more):
     torch.manual_seed(config.seed)
-    return fit(build(config.architecture, 2), *pixels, config, CPU, folder, **more)
+    return fit(build(config.architecture, 2, config.weights), *pixels, config, CPU, folder, **more)
 
 
 def without_speeds(history):
@@ -85,7 +85,7 @@ def test_best_weights_are_the_averaged_ones_that_were_validated(whole, config, p
     result, *_, folder = whole
     lowest = min(result.history, key=lambda epoch: epoch.validation_loss)
     assert result.best_epoch == lowest.epoch
-    network = build(config.architecture, 2)
+    network = build(config.architecture, 2, config.weights)
     network.load_state_dict(result.best)
     with torch.inference_mode():
         ((images, labels),) = plain_batches(pixels[1], CPU)
@@ -94,7 +94,7 @@ def test_best_weights_are_the_averaged_ones_that_were_validated(whole, config, p
     assert loss == pytest.approx(lowest.validation_loss, rel=1e-4)
     assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(lowest.validation_accuracy)
     last_step = torch.load(folder / CHECKPOINT)["network"]
-    assert not torch.equal(result.best["fc.weight"], last_step["fc.weight"]), "not an average"
+    assert not torch.equal(result.best["head.weight"], last_step["head.weight"]), "not an average"
 
 
 def test_resumed_run_equals_the_uninterrupted_one(whole, full, pixels, tmp_path, monkeypatch):
@@ -128,11 +128,11 @@ def test_finished_run_resumed_trains_no_more(whole, full, pixels, tmp_path):
 def test_validation_loss_does_not_depend_on_boldness(whole, config, pixels):
     losses = []
     for boldness in (1, 0.2):
-        network = build(config.architecture, 2)
+        network = build(config.architecture, 2, config.weights)
         network.load_state_dict(whole[0].best)
         with torch.no_grad():
-            network.fc.weight *= boldness
-            network.fc.bias *= boldness
+            network.head.weight *= boldness
+            network.head.bias *= boldness
         losses.append(TrainingState(network, *pixels, config, CPU).validate()[0])
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
@@ -141,7 +141,7 @@ def test_train_step_mixes_labels_except_in_the_last_epochs(config, pixels, monke
     targets = []
     cross_entropy = functional.cross_entropy
     monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: (targets.append(a[1]), cross_entropy(*a, **k))[1])
-    state = TrainingState(build(config.architecture, 2), *pixels, replace(config, mix=1.0), CPU)
+    state = TrainingState(build(config.architecture, 2, config.weights), *pixels, replace(config, mix=1.0), CPU)
     batch = next(training_batches(pixels[0], config, 32, torch.Generator().manual_seed(0), CPU))
     for state.epoch in (0, config.epochs - 1):
         state.train_step(*batch)
