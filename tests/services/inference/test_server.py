@@ -184,6 +184,13 @@ def test_dripping_head_is_closed(shared):
             raise AssertionError("still open after 30 seconds")
 
 
+def test_tls_sent_to_the_plain_port_ends_before_a_silent_connection(shared):
+    with shared.connect() as silent, shared.connect() as tls:
+        tls.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        readable, _, _ = select.select([silent, tls], [], [], 60)
+        assert readable == [tls] and tls.recv(1) == b""
+
+
 def test_slow_upload_times_out(small):
     with small.connect(POST % 5000 + IMAGE[:100]) as connection:
         assert problem(connection) == (408, "upload-timeout")
@@ -353,7 +360,8 @@ def test_reload_serves_a_good_bundle_and_refuses_a_bad_one(tmp_path):
             None,
         )
         assert running.metric("predictions_total", label="red") == 1
-        assert running.metric("model_held_out_accuracy", name="colours") == 1
+        # The worker before may take a moment to end; until then its version has a series of its own.
+        running.wait_until(lambda: running.metric("model_held_out_accuracy", name="colours") == 1)
         assert not [name for name, _ in running.samples() if name == "model_reference_prediction_share"]
         (folder / "model.onnx").write_bytes(b"damaged")
         running.reload()
