@@ -45,7 +45,7 @@ def test_rounds_measure_each_form_and_name_broken_servers(plan):
 
 
 def test_refused_requests_are_an_error(plan, monkeypatch):
-    monkeypatch.setenv("MAX_UPLOAD_BYTES", "100")
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", "2000")
     with pytest.raises(RefusedError, match=r"this service, raw body: .*413"):
         measure(plan, OURS, plan.images, {(OURS.name, RAW): Row(OURS.name, RAW)})
 

@@ -10,7 +10,7 @@ from ml.training.augmentation import augment, jitter, mixing
 from ml.training.config import TrainingConfig
 
 SIDE = 48
-PLAIN = TrainingConfig(crop=1.0, degrade=0.0, grey=0.0)
+PLAIN = TrainingConfig(crop=1.0, rotation=0.0, degrade=0.0, grey=0.0)
 KINDS = {"rotation": 30.0, "degrade": 1.0, "grey": 1.0, "erase": 1.0}
 SEEDS = range(40)
 
@@ -73,7 +73,10 @@ def roughness(image: torch.Tensor) -> float:
     return image.float().diff(dim=2).square().mean().item()
 
 
-@pytest.mark.parametrize("degradation", augmentation.DEGRADATIONS, ids=lambda f: f.__name__)
+DAMAGES = [degradation for degradation in augmentation.DEGRADATIONS if degradation is not augmentation._zoom_out]
+
+
+@pytest.mark.parametrize("degradation", DAMAGES, ids=lambda f: f.__name__)
 def test_degradation_loses_detail_but_keeps_the_image(image, degradation):
     results = [degradation(image, torch.Generator().manual_seed(seed)) for seed in range(6)]
     for result in results:
@@ -85,6 +88,16 @@ def test_degradation_loses_detail_but_keeps_the_image(image, degradation):
         assert all(result.float().mean() < 0.65 * image.float().mean() for result in results)
     elif degradation is not augmentation._compress:  # whose blocks have edges of their own
         assert all(roughness(result) < 0.9 * roughness(image) for result in results)
+
+
+def test_zooming_out_shows_the_whole_image_smaller(image):
+    for seed in range(6):
+        result = augmentation._zoom_out(torch.full_like(image, 7), torch.Generator().manual_seed(seed))
+        assert result.shape == image.shape and (result == 7).all(), "the border repeats the edge"
+    mark = torch.zeros_like(image)
+    mark[:, 1:-1, 1:-1] = 255  # all but the edge
+    shown = (augmentation._zoom_out(mark, torch.Generator().manual_seed(0)) > 127).float().mean().item()
+    assert 0.5**2 * 0.8 < shown < 0.9**2
 
 
 def test_jitter_changes_brightness_contrast_and_saturation_within_limits():

@@ -1,0 +1,50 @@
+"""The head is trained on images as they are served, and cross-validated where there are few."""
+
+from argparse import Namespace
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ml import transfer
+from ml.training.config import TrainingConfig
+from ml.transfer import as_served, blend, is_cross_validated
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.25, 1.5), (1.0, 3.0)])
+def test_blend_averages_the_weights_but_not_the_counters(share, expected):
+    initial = {"weight": torch.ones(3), "batches": torch.tensor(5)}
+    tuned = {"weight": torch.full((3,), 3.0), "batches": torch.tensor(9)}
+    blended = blend(initial, tuned, share)
+    assert blended["weight"].tolist() == [expected] * 3 and blended["batches"] == 9
+
+
+@pytest.fixture
+def run(colours, cache):
+    """The parts of a training run that the images depend on."""
+    config = TrainingConfig(size=32)
+    return SimpleNamespace(dataset=colours, config=config, options=Namespace(serve_size=None, cache=cache))
+
+
+def test_images_as_served_have_the_served_size_and_an_even_limit(run, colours):
+    both = as_served(run, ("train", "validation"))
+    assert both.pixels.shape[1] == 32 and len(both) == len(colours.images) - len(colours.split("test"))
+    run.options.serve_size = 48
+    assert as_served(run, ("validation",)).pixels.shape[1:] == (48, 48, 3)
+    some = as_served(run, ("train",), limit=30)
+    every = as_served(run, ("train",))
+    assert 20 <= len(some) <= 30 and torch.equal(some.labels, every.labels[:: -(-len(every) // 30)])
+    assert len(as_served(run, ("train",), limit=len(every))) == len(every)
+
+
+def test_few_images_are_cross_validated_unless_the_whole_network_trains(run, monkeypatch):
+    assert is_cross_validated(run)
+    run.config = replace(run.config, epochs=1)
+    assert not is_cross_validated(run)
+    run.config = TrainingConfig(weights="scratch")
+    assert not is_cross_validated(run)
+    run.config = TrainingConfig(weights="checkpoint.pt")
+    assert is_cross_validated(run)
+    monkeypatch.setattr(transfer, "CROSS_VALIDATED_IMAGES", 100)
+    assert not is_cross_validated(run)
