@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import socket
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,10 +67,12 @@ def _writable_file(file: Path) -> Path:
 
 
 def _writable_folder(folder: Path) -> Path:
-    with contextlib.suppress(OSError):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise ValueError("must be a writable folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"must be a writable folder ({error.strerror})") from None
     return folder
 
 

@@ -7,6 +7,7 @@ target's name. An escaped exception or a slow input ends the run with an error, 
 import importlib
 import logging
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ SIZE = 32
 MAX_PIXELS = 1_000_000
 BOUNDS = ("-max_len=8192", "-timeout=20", "-rss_limit_mb=2048")
 FORM_MARK = b"--frontier"
+# As a container bounds a worker: an AVIF may lie about the size of its frame.
+MAX_MEMORY = 1 << 30  # bytes
 
 Target = Callable[[bytes], None]
 
@@ -85,6 +88,7 @@ def main() -> None:
         logging.disable(logging.INFO)
         target = TARGETS[name](folder)
         seeds(name, folder / "seeds")
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
         options = [*BOUNDS, *sys.argv[2:]]
         atheris.Setup([sys.argv[0], *options, str(folder / "found"), str(folder / "seeds")], target)
         atheris.Fuzz()
