@@ -61,7 +61,7 @@ if _owns_metrics_folder and not os.environ.get(METRICS_VARIABLE):
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) if port]
 workers = _settings.workers
-worker_class = "services.inference.worker.Worker"
+worker_class = "gevent"
 graceful_timeout = _settings.graceful_timeout
 keepalive = 5  # seconds for an idle connection, and for the head of a request
 if SHARED_MEMORY.is_dir():
