@@ -48,7 +48,7 @@ def train_head(run: TrainingRun) -> HeadResult:
 
 def augmented(run: TrainingRun, splits: tuple[Split, ...]) -> list[Tensor]:
     """Compute the features of augmented views of the images of splits."""
-    images = [image for image in run.dataset.images if image.split in splits]
+    images = run.dataset.split(*splits)
     side = round(run.config.size * CACHE_MARGIN)
     configs = [replace(run.config, seed=run.config.seed + view) for view in range(run.config.views)]
     decoded = Pixels(images, side, run.config.resize, run.options.cache, "training images") if configs else None
@@ -67,13 +67,13 @@ def describe_cross_validation(result: HeadResult) -> CrossValidation:
 
 def is_cross_validated(run: TrainingRun) -> bool:
     """Tell whether the head is trained on all but the test images, and measured by cross-validation."""
-    images = len(run.dataset.images) - len(run.dataset.split("test"))
+    images = len(run.dataset.split("train", "validation"))
     return run.config.weights != SCRATCH and not run.config.epochs and images < CROSS_VALIDATED_IMAGES
 
 
 def as_served(run: TrainingRun, splits: tuple[Split, ...], limit: int | None = None) -> Pixels:
     """Decode the images of splits as the service would; of more than ``limit`` images, take every second or third."""
-    images = [image for image in run.dataset.images if image.split in splits]
+    images = run.dataset.split(*splits)
     step = -(-len(images) // limit) if limit else 1
     size = run.options.serve_size or run.config.size
     name = "training images" if "train" in splits else "validation images"

@@ -77,9 +77,9 @@ class Dataset:
     given_splits: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def split(self, name: Split) -> tuple[LabelledImage, ...]:
-        """Return the images of one split, in the data set's order."""
-        return tuple(image for image in self.images if image.split == name)
+    def split(self, *names: Split) -> tuple[LabelledImage, ...]:
+        """Return the images of one or several splits, in the data set's order."""
+        return tuple(image for image in self.images if image.split in names)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count images by split and class, zeros included."""

@@ -50,7 +50,7 @@ def find(data: Dataset, min_probability: float, cache: Path) -> list[LabelError]
         Images predicted as another class with at least ``min_probability``, the most confident first.
     """
     config = TrainingConfig()
-    images = [image for image in data.images if image.split != "test"]
+    images = data.split("train", "validation")
     pixels = Pixels(images, config.size, config.resize, cache, "images")
     features = extract(build_backbone(config.architecture, pretrained=True), pixels, choose_device())
     result = cross_validate(features, pixels.labels, pixels.groups, seed=config.seed)

@@ -22,7 +22,7 @@ def measure_limits(bundle: Bundle, held_out: Pixels) -> Uncertainty:
     """Choose the limits by a bundle's own answers for held-out images."""
     predictor = Predictor(bundle)
     starts = range(0, len(held_out), EVALUATION_BATCH)
-    outputs = [predictor.measure(np.array(held_out.pixels[i : i + EVALUATION_BATCH])) for i in starts]
+    outputs = [predictor.measure(held_out.batch(i, i + EVALUATION_BATCH)) for i in starts]
     probabilities, scores = (np.concatenate(part) for part in zip(*outputs, strict=True))
     return choose_limits(probabilities, scores)
 

@@ -1,9 +1,9 @@
 """Build the model that is served: uint8 pixels in, probabilities and out-of-distribution scores out."""
 
-import torch
 from torch import Tensor, nn
 
 from ml.model.classifier import Classifier
+from ml.model.pixel_features import PixelFeatures
 from ml.model.residual import Residual
 
 
@@ -27,10 +27,10 @@ class ServingModel(nn.Module):
         """Wrap a classifier of images with ``size`` pixels a side; ``residual`` computes the scores."""
         super().__init__()
         self.backbone, self.size = classifier.backbone, size
+        self.features = PixelFeatures(classifier.backbone)
         self.answer = Answer(classifier.head, temperature, residual)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Compute probabilities ``(n, classes)`` and scores ``(n,)`` of uint8 RGB images ``(n, size, size, 3)``."""
-        features = self.backbone(pixels.permute(0, 3, 1, 2).to(torch.float32))
-        answer: tuple[Tensor, Tensor] = self.answer(features)
+        answer: tuple[Tensor, Tensor] = self.answer(self.features(pixels))
         return answer

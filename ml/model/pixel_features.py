@@ -14,12 +14,15 @@ from ml.model.onnx_graph import to_onnx
 PIXELS, FEATURES = "pixels", "features"
 
 
-class _PixelFeatures(nn.Module):
+class PixelFeatures(nn.Module):
+    """A backbone that takes pixels as they are decoded."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Compute the features ``(n, features)`` of uint8 RGB images ``(n, side, side, 3)``."""
         features: Tensor = self.backbone(pixels.permute(0, 3, 1, 2).to(torch.float32))
         return features
 
@@ -36,7 +39,7 @@ def pixel_features_graph(backbone: Backbone, side: int, cache: Path) -> onnx.Mod
     path = cache / f"{fingerprint(backbone)}-{side}.onnx"
     if not path.exists():
         example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
-        graph = to_onnx(_PixelFeatures(backbone.cpu()), example, [PIXELS], [FEATURES])
+        graph = to_onnx(PixelFeatures(backbone.cpu()), example, [PIXELS], [FEATURES])
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
             file.write(graph.SerializeToString())

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2016,SC2154  # part of scripts/deploy
-# What a person needs to see after a failure, below 60 lines: the reason first, then what is around it.
+# Explain a failure to a person in fewer than 60 lines: the reason first, then the state around it.
 
 explain() {
   [ -s after.txt ] || objects >after.txt
