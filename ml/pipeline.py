@@ -25,12 +25,13 @@ from ml.export import graph, mlflow_model
 from ml.export.limits import choose_limits, cross_validated_scores, measure_limits
 from ml.export.serving_model import ServingModel
 from ml.export.write_bundle import write
+from ml.model.names import SCRATCH
 from ml.model.residual import Residual
 from ml.registry.gate import Verdict
 from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, register
 from ml.training import checkpoint, distributed
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import SCRATCH, TrainingConfig
+from ml.training.config import TrainingConfig
 from ml.training.device import choose_device, use_free_processors
 from ml.training.features import extract
 from ml.training.loader import CACHE_MARGIN, Pixels

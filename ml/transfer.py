@@ -9,8 +9,8 @@ from torch import Tensor
 from bundle.manifest import CrossValidation
 from ml.data.split import Split
 from ml.evaluation.metrics import wilson
+from ml.model.names import SCRATCH
 from ml.training import head
-from ml.training.config import SCRATCH
 from ml.training.features import extract
 from ml.training.head import HeadResult
 from ml.training.loader import CACHE_MARGIN, AugmentedPixels, Pixels

@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from bundle.load import load
-from ml.model.classifier import SCRATCH, build
+from ml.model.classifier import build
+from ml.model.names import SCRATCH
 
 
 class Eager:

@@ -7,7 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from bundle.manifest import Manifest, Metrics
-from ml.training.config import BACKBONE, PRECISION, PRETRAINED, TrainingConfig
+from ml.model.names import BACKBONE, PRETRAINED
+from ml.training.config import PRECISION, TrainingConfig
 
 CARD_FILE = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")

@@ -12,9 +12,8 @@ from torch.nn.functional import rms_norm
 from torchvision import models
 
 from ml.errors import UserError
+from ml.model.names import BACKBONE
 
-# Its weights come with the Python packages: no download.
-DEFAULT = "efficientnet_lite0"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Takes precedence over torchvision where both have a name.
@@ -59,7 +58,7 @@ def build_backbone(name: str, pretrained: bool) -> Backbone:
     Raises:
         ModelError: The name is unknown, or its pre-trained weights cannot be downloaded.
     """
-    if name == DEFAULT:
+    if name == BACKBONE:
         return _efficientnet_lite0(pretrained)
     try:
         if name in models.list_models(module=models):
@@ -70,10 +69,10 @@ def build_backbone(name: str, pretrained: bool) -> Backbone:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{name} cannot be built ({reason}). Its pre-trained weights are downloaded once: check the network, pass "
-            f"--weights scratch or a file, or choose {DEFAULT}, whose weights are installed."
+            f"--weights scratch or a file, or choose {BACKBONE}, whose weights are installed."
         ) from error
-    known = [DEFAULT, *models.list_models(module=models), *timm.list_models()]
-    close = difflib.get_close_matches(name, known, 3) or [DEFAULT, "resnet50", "convnext_tiny"]
+    known = [BACKBONE, *models.list_models(module=models), *timm.list_models()]
+    close = difflib.get_close_matches(name, known, 3) or [BACKBONE, "resnet50", "convnext_tiny"]
     raise ModelError(f"Unknown architecture {name!r}: name one of torchvision or timm, such as {', '.join(close)}.")
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.model.backbones import Backbone, ModelError, build_backbone
-
-PRETRAINED, SCRATCH = "pretrained", "scratch"
+from ml.model.names import PRETRAINED, SCRATCH
 
 
 class Classifier(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 from bundle.manifest import Precision
 from bundle.preprocess import Resize
 from ml.errors import UserError
+from ml.model.names import BACKBONE, PRETRAINED, SCRATCH
 
 # Default precision of the exported weights.
 PRECISION: Precision = "fp16"
@@ -19,11 +20,6 @@ SIDE_STEP = 16
 GROWING = 0.8
 MIXING = 0.85
 
-
-# Not imported, so that `--help` needs no PyTorch.
-BACKBONE = "efficientnet_lite0"
-PRETRAINED = "pretrained"
-SCRATCH = "scratch"
 
 # Fine-tuning pays from about this many training images; with fewer, it fits them by heart.
 FINE_TUNED_IMAGES = 1000

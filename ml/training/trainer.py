@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ml.model.names import SCRATCH
 from ml.training import distributed
 from ml.training.checkpoint import CHECKPOINT
-from ml.training.config import SCRATCH, TrainingConfig
+from ml.training.config import TrainingConfig
 from ml.training.epoch import run_epoch
 from ml.training.head import HeadResult
 from ml.training.loader import Pixels

@@ -1,23 +1,20 @@
 """Settings of ``make up``: environment variables. Relative paths start at the root of the repository."""
 
-import socket
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.inference.settings import is_own_address
+
 LOCALHOST = "127.0.0.1"
 ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
 
 
 def _own_address(host: str) -> str:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as listener:
-            listener.bind(address)
-    except OSError:
-        raise ValueError("this machine has no such address") from None
+    if not is_own_address(host):
+        raise ValueError("this machine has no such address")
     return host
 
 

@@ -50,13 +50,20 @@ def memory_limit() -> int | None:
         return None
 
 
-def _own_address(host: str) -> str:
+def is_own_address(host: str) -> bool:
+    """Tell whether a server on this machine can listen at an address."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:
             listener.bind(address)
     except OSError:
-        raise ValueError("must be an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+        return False
+    return True
+
+
+def _own_address(host: str) -> str:
+    if not is_own_address(host):
+        raise ValueError("must be an address of this machine, such as 127.0.0.1 or 0.0.0.0")
     return host
 
 

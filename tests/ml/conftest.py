@@ -16,7 +16,8 @@ from torch import Tensor
 from ml.data.dataset import Dataset
 from ml.data.sample import sample
 from ml.data.scan import scan
-from ml.model.backbones import DEFAULT, Backbone, build_backbone
+from ml.model.backbones import Backbone, build_backbone
+from ml.model.names import BACKBONE
 from ml.training.config import FROM_SCRATCH, TrainingConfig
 from ml.training.features import extract
 from ml.training.loader import Pixels
@@ -91,7 +92,7 @@ def pixels(colours: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixel
 @pytest.fixture(scope="session")
 def pretrained() -> Backbone:
     """The default backbone with its installed weights, for evaluation."""
-    return build_backbone(DEFAULT, pretrained=True).eval()
+    return build_backbone(BACKBONE, pretrained=True).eval()
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from bundle.load import load
 from bundle.predictor import Predictor
 from ml.data.sample import sample
 from ml.evaluation.robustness import CORRUPTIONS
-from ml.model.backbones import DEFAULT
 from ml.model.classifier import build
+from ml.model.names import BACKBONE
 from ml.registry.__main__ import main as registry
 from ml.registry.model_registry import CHALLENGER, CHAMPION, bundle_path, fetch
 from ml.train import main
@@ -108,7 +108,7 @@ def test_bundle_can_be_served_and_names_its_origin(first, shapes):
     assert Predictor(bundle).predict(np.zeros((3, SIDE, SIDE, 3), np.uint8)).shape == (3, 2)
     assert manifest.name == shapes.name and manifest.classes == ["circle", "square"] and manifest.dataset.synthetic
     assert manifest.training.run_id == run.info.run_id and manifest.training.epochs == 0
-    assert (manifest.training.architecture, manifest.training.initial_weights) == (DEFAULT, "pretrained")
+    assert (manifest.training.architecture, manifest.training.initial_weights) == (BACKBONE, "pretrained")
     assert manifest.dataset.fingerprint == shapes.fingerprint and manifest.dataset.counts == shapes.counts()
     assert manifest.metrics.accuracy > 0.8 and manifest.metrics.pictures == len(shapes.split("test"))
     assert manifest.parity.max_probability_difference < 2e-2 and manifest.precision == "fp16"
@@ -123,7 +123,7 @@ def test_mlflow_has_parameters_and_metrics(first, shapes, mlflow_address):
     experiment = client.get_experiment(run.info.experiment_id)
     assert run.info.status == "FINISHED" and experiment.name == shapes.name
     expected = {
-        "architecture": DEFAULT,
+        "architecture": BACKBONE,
         "weights": "pretrained",
         "size": str(SIDE),
         "epochs": "0",

@@ -12,7 +12,8 @@ from torchvision import models
 
 from bundle.preprocess import decode
 from ml.model import backbones
-from ml.model.backbones import DEFAULT, IMAGENET_MEAN, IMAGENET_STD, ModelError, build_backbone
+from ml.model.backbones import IMAGENET_MEAN, IMAGENET_STD, ModelError, build_backbone
+from ml.model.names import BACKBONE
 from tests.ml.conftest import SIDE
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
@@ -21,7 +22,7 @@ IMAGES = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manua
 @pytest.mark.parametrize(
     ("name", "features"),
     [
-        (DEFAULT, 1280),
+        (BACKBONE, 1280),
         ("test_efficientnet", 256),
         ("test_resnet", 96),
         ("test_vit", 64),
@@ -120,6 +121,6 @@ def test_weights_that_cannot_be_downloaded_are_refused(name, tmp_path, monkeypat
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", no_network)
     monkeypatch.setattr(backbones.timm, "create_model", no_network)
-    with pytest.raises(ModelError, match=rf"^{name} cannot be built \(.*not known.*--weights scratch.*{DEFAULT}") as e:
+    with pytest.raises(ModelError, match=rf"^{name} cannot be built \(.*not known.*--weights scratch.*{BACKBONE}") as e:
         build_backbone(name, pretrained=True)
     assert "\n" not in str(e.value)
