@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 from gunicorn.glogging import Logger
 
-from services.inference import auth, model, settings
+from services.inference import auth, cgroups, model, settings
 
 
 class _TLSSocket(ssl.SSLSocket):
@@ -132,7 +132,7 @@ def post_fork(server: Any, worker: Any) -> None:
     A decoder that an image deceives about its size then fails, instead of the container. An eighth is for the master
     and for the metrics.
     """
-    limit = settings.memory_limit()
+    limit = cgroups.memory_limit()
     if limit:
         share = limit * 7 // 8 // workers
         resource.setrlimit(resource.RLIMIT_DATA, (share, share))

@@ -16,9 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.load import CHAMPION
 from bundle.preprocess import MAX_PIXELS
+from services.inference.cgroups import cpu_limit
 
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
 ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
@@ -27,27 +26,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 class SettingsError(ValueError):
     """A setting is invalid; the message is one sentence that names it, its value and the rule."""
-
-
-def cpu_limit() -> int:
-    """Return the number of CPUs that this process may use: its affinity or its container's quota, at least 1.
-
-    A quota of 1.5 counts as 1, because a second busy worker would only be throttled.
-    """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = CPU_QUOTA.read_text().split()
-        return max(1, min(affinity, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return affinity
-
-
-def memory_limit() -> int | None:
-    """Return the bytes of memory that this process's container may use; None without a limit."""
-    try:
-        return int(MEMORY_LIMIT.read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return None
 
 
 def is_own_address(host: str) -> bool:

@@ -14,12 +14,13 @@ from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
 from services.inference import base64_images, telemetry, uploads
 from services.inference.auth import Keys, client_address
 from services.inference.batching import Batcher, Outputs
+from services.inference.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, RateLimiter, UploadMemory
 from services.inference.model import Model
 from services.inference.problems import TOO_LARGE, Problem, image_problem
 from services.inference.routes import blueprint
 from services.inference.schemas import Answer, problem
-from services.inference.settings import Settings, cpu_limit
+from services.inference.settings import Settings
 
 BINARY = {"type": "string", "format": "binary"}
 FORM = {

@@ -88,11 +88,11 @@ def test_worker_may_allocate_its_share_of_the_container(tmp_path, limit, share):
     (tmp_path / "memory.max").write_text(limit)
     code = """if True:
         import pathlib, resource, runpy, sys
-        from services.inference import settings
-        settings.MEMORY_LIMIT = pathlib.Path(sys.argv[1])
+        from services.inference import cgroups
+        cgroups.FOLDER = pathlib.Path(sys.argv[1])
         runpy.run_path("services/inference/gunicorn.conf.py")["post_fork"](None, None)
         print(resource.getrlimit(resource.RLIMIT_DATA))"""
-    command = [sys.executable, "-c", code, str(tmp_path / "memory.max")]
+    command = [sys.executable, "-c", code, str(tmp_path)]
     env = servers.environment() | {"WORKERS": "2", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     done = subprocess.run(command, cwd=servers.ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == f"({share}, {share})\n"

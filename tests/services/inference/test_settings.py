@@ -1,9 +1,8 @@
-import os
 from pathlib import Path
 
 import pytest
 
-from services.inference import settings
+from services.inference import cgroups, settings
 from services.inference.settings import SettingsError, load
 from tests import servers
 
@@ -17,7 +16,7 @@ def environment(monkeypatch):
 def test_defaults():
     found = load()
     assert (found.host, found.port, found.model_dir) == ("127.0.0.1", 8000, Path("models/champion"))
-    assert found.workers == min(settings.cpu_limit(), 8) >= 1
+    assert found.workers == min(cgroups.cpu_limit(), 8) >= 1
     assert found.trusted_proxies == ()
 
 
@@ -76,23 +75,3 @@ def test_invalid_setting_is_named_with_its_value_and_rule(monkeypatch, name, val
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name} is '{value}', but [^\n]*{rule}[^\n]*\\.$"):
         load()
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [(None, 16), ("max 100000", 16), ("150000 100000", 1), ("50000 100000", 1), ("400000 100000", 4)],
-)
-def test_cpu_limit_is_the_least_of_affinity_and_quota(monkeypatch, tmp_path, quota, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(settings, "CPU_QUOTA", tmp_path / "cpu.max")
-    if quota:
-        (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert settings.cpu_limit() == expected
-
-
-@pytest.mark.parametrize(("text", "limit"), [("1073741824\n", 2**30), ("max\n", None), (None, None)])
-def test_memory_limit_is_that_of_the_container(tmp_path, monkeypatch, text, limit):
-    monkeypatch.setattr(settings, "MEMORY_LIMIT", tmp_path / "memory.max")
-    if text:
-        settings.MEMORY_LIMIT.write_text(text)
-    assert settings.memory_limit() == limit
