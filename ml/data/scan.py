@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from ml.data import exclude as excludes
 from ml.data.dataset import DataError, Dataset, LabelledImage, Problem, fingerprint
-from ml.data.duplicates import CheckedFile, grouped, without_copies, without_excluded
+from ml.data.duplicates.leave_out import CheckedFile, grouped, without_copies, without_excluded
+from ml.data.duplicates.similar import thumbnail
 from ml.data.files import UnusableError, load
 from ml.data.folder import Description, read_description, slug
 from ml.data.layout.listing import ListedFile, Listing
 from ml.data.layout.read import read
-from ml.data.near_duplicates import thumbnail
 from ml.data.split import Group, assign
 
 # All of a file is decoded at any size, so truncation shows; a small size is the fastest.

@@ -6,11 +6,13 @@ Run it with ``gunicorn -c services/inference/gunicorn.conf.py "services.inferenc
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from services.inference import auth, problems, request_log, security_headers, self_test, settings, telemetry, uploads
+from services.inference import auth, problems, security_headers, self_test, settings
 from services.inference.model import load_model
 from services.inference.path_prefix import PathPrefix
 from services.inference.routes import health, metrics, pages, predict
 from services.inference.schemas import ProblemDetails
+from services.inference.telemetry import prometheus, request_log
+from services.inference.uploads import body
 
 INFO = Info(title="Image classification", version="1", description="Images in, labels out.")
 
@@ -43,8 +45,8 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     request_log.init_app(app)
     problems.init_app(app)
     security_headers.init_app(app, config.cors_origins)
-    app.after_request(uploads.discard_rest)
-    exporter = telemetry.init_app(app, model, request_log.endpoint)
+    app.after_request(body.discard_rest)
+    exporter = prometheus.init_app(app, model, request_log.endpoint)
     app.register_api(health.create_blueprint(model, config))
     app.register_api(metrics.create_blueprint(exporter))
     app.register_api(pages.create_blueprint(model, config))
@@ -53,5 +55,5 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
         metrics.separate_port(app, config.metrics_port)
     if model.predictor and (reason := self_test.run(app)):
         app.config["UNFIT"] = reason
-        telemetry.model_ready.set(0)
+        prometheus.model_ready.set(0)
     return app

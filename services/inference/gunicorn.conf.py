@@ -20,7 +20,8 @@ from typing import Any
 import gevent
 from gunicorn.glogging import Logger
 
-from services.inference import auth, cgroups, model, settings
+from services.inference import auth, model, settings
+from services.inference.container import cgroups
 
 
 class _TLSSocket(ssl.SSLSocket):

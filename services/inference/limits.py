@@ -12,14 +12,14 @@ import limits
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from services.inference import telemetry
 from services.inference.problems import FULL, TOO_MANY_REQUESTS, Problem
+from services.inference.telemetry import prometheus
 
 RETRY_AFTER = 1  # seconds
 
 
 def _full() -> Problem:
-    telemetry.shed.inc()
+    prometheus.shed.inc()
     detail = "Too many predictions are in progress. Send the request again in a second."
     return Problem(FULL, detail, retry_after=RETRY_AFTER)
 
@@ -41,7 +41,7 @@ class ConcurrencyLimiter:
         self.check()
         self._free -= 1
         try:
-            with telemetry.in_flight.track_inprogress():
+            with prometheus.in_flight.track_inprogress():
                 yield
         finally:
             self._free += 1

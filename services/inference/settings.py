@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.load import CHAMPION
 from bundle.preprocess import MAX_PIXELS
-from services.inference.cgroups import cpu_limit
+from services.inference.container.cgroups import cpu_limit
 
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")  # as prometheus_client names them
 ORIGIN = re.compile(r"https?://[^/\s?#@]+")

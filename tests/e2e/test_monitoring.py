@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 import requests
 
-from services.inference.telemetry import LATENCY
+from services.inference.telemetry.prometheus import LATENCY
 from tests import bundles, drawn_images, monitor, prometheus, servers
 from tests.drawn_images import BLUE, GREEN, RED, WHITE
 from tests.kustomize import dashboards

@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
 from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
-from services.inference import base64_images, telemetry, uploads
 from services.inference.auth import Keys, client_address
 from services.inference.batching import Batcher, Outputs
-from services.inference.cgroups import cpu_limit
+from services.inference.container.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, RateLimiter, UploadMemory
 from services.inference.model import Model
 from services.inference.problems import TOO_LARGE, Problem, image_problem
 from services.inference.routes import blueprint
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
+from services.inference.telemetry import prometheus
+from services.inference.uploads import base64_images, body
 
 BINARY = {"type": "string", "format": "binary"}
 FORM = {
     "type": "object",
-    "properties": {uploads.FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
-    "required": [uploads.FIELD],
+    "properties": {body.FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
+    "required": [body.FIELD],
 }
 BASE64 = {"type": "string", "format": "byte", "description": "the file's bytes as base64, or a data URL"}
 JSON = {
@@ -92,7 +93,7 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
         manifest = model.require().manifest
         limiter.check()
         with memory.reserve() as take:
-            images = uploads.read_images(settings, take)
+            images = body.read_images(settings, take)
             g.log_fields["pictures"] = len(images)
             with limiter.acquire():
                 outputs = batcher.predict(images)
@@ -129,8 +130,8 @@ def _answer(manifest: Manifest, outputs: Outputs) -> dict[str, Any]:
     @after_this_request  # the self-test is no request
     def count(response: Response) -> Response:
         for answer in answers:
-            telemetry.predictions.labels(answer["label"]).inc()
-            telemetry.confidence.labels(answer["label"]).observe(answer["confidence"])
+            prometheus.predictions.labels(answer["label"]).inc()
+            prometheus.confidence.labels(answer["label"]).observe(answer["confidence"])
         return response
 
     model = {"name": manifest.name, "version": manifest.version}

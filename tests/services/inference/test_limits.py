@@ -9,7 +9,7 @@ from tests import bundles
 from tests import drawn_images as images
 from tests.services.inference.client import assert_problem, create_client
 from tests.services.inference.test_auth import KEY, OTHER, bearer
-from tests.services.inference.test_uploads import Unread
+from tests.services.inference.uploads.test_body import Unread
 
 RED = images.plain()
 

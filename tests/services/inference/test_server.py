@@ -88,7 +88,7 @@ def test_worker_may_allocate_its_share_of_the_container(tmp_path, limit, share):
     (tmp_path / "memory.max").write_text(limit)
     code = """if True:
         import pathlib, resource, runpy, sys
-        from services.inference import cgroups
+        from services.inference.container import cgroups
         cgroups.FOLDER = pathlib.Path(sys.argv[1])
         runpy.run_path("services/inference/gunicorn.conf.py")["post_fork"](None, None)
         print(resource.getrlimit(resource.RLIMIT_DATA))"""

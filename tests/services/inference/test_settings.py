@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from services.inference import cgroups, settings
+from services.inference import settings
+from services.inference.container import cgroups
 from services.inference.settings import SettingsError, load
 from tests import servers
 

@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from services.inference import container
+from services.inference.container import __main__ as container
 from tests import servers
 
 

@@ -12,7 +12,6 @@ from multipart import MultipartParser, MultipartPart, ParserError, ParserLimitRe
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from bundle.preprocess import SIGNATURES
-from services.inference import base64_images
 from services.inference.problems import (
     BROKEN_IMAGE,
     BROKEN_UPLOAD,
@@ -23,6 +22,7 @@ from services.inference.problems import (
     Problem,
 )
 from services.inference.settings import Settings
+from services.inference.uploads import base64_images
 
 FIELD = "file"
 MULTIPART = "multipart/form-data"

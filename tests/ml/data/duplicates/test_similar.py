@@ -10,7 +10,7 @@ from PIL import Image
 
 from bundle.preprocess import decode
 from ml.data import report
-from ml.data.near_duplicates import MAX_GROUP, find_near_duplicates, largest_group, thumbnail
+from ml.data.duplicates.similar import MAX_GROUP, find_near_duplicates, largest_group, thumbnail
 from ml.data.sample import draw
 from ml.data.scan import CHECK_SIZE, collect
 from ml.data.split import SPLITS

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.data.dataset import Problem
+from ml.data.duplicates.similar import SIDE, find_near_duplicates, largest_group
 from ml.data.layout.listing import ListedFile
-from ml.data.near_duplicates import SIDE, find_near_duplicates, largest_group
 from ml.data.split import HELD_OUT, Split
 
 # Of one image; more that look the same are frames of a camera or the like.
@@ -21,7 +21,7 @@ class CheckedFile:
     """A file that decodes.
 
     Attributes:
-        thumbnail: From ``near_duplicates.thumbnail``.
+        thumbnail: From ``similar.thumbnail``.
     """
 
     file: ListedFile

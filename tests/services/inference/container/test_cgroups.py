@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from services.inference import cgroups
+from services.inference.container import cgroups
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bundle.preprocess import BrokenImageError
-from services.inference import uploads
 from services.inference.routes import predict
+from services.inference.uploads import body as uploads
 from tests import drawn_images as images
 from tests.drawn_images import GREEN
 from tests.services.inference.client import Client, assert_problem, create_client

@@ -7,7 +7,7 @@ import uuid
 
 from flask import Flask, Request, Response, current_app, g, request
 
-from services.inference import telemetry
+from services.inference.telemetry import prometheus
 
 HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -39,7 +39,7 @@ def _start() -> None:
 def _finish(response: Response) -> Response:
     response.headers[HEADER] = g.request_id
     route = endpoint(request)
-    telemetry.requests.labels(route, request.method, response.status_code).inc()
+    prometheus.requests.labels(route, request.method, response.status_code).inc()
     # File names and images are private to the sender: neither is logged.
     log.info(
         "request",

@@ -1,7 +1,7 @@
 import pytest
 
 from bundle.manifest import Reference
-from services.inference.telemetry import CONFIDENCE, cumulative_shares
+from services.inference.telemetry.prometheus import CONFIDENCE, cumulative_shares
 from tests import bundles
 from tests import drawn_images as images
 from tests.drawn_images import BLUE, RED

@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from services.inference import base64_images
 from services.inference.problems import Problem
+from services.inference.uploads import base64_images
 from tests import drawn_images as images
 from tests.drawn_images import BLUE, RED
 from tests.services.inference.client import assert_problem, create_client

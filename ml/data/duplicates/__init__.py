@@ -1,0 +1,1 @@
+"""Find copies of images."""

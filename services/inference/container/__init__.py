@@ -1,0 +1,1 @@
+"""Know the limits of the container, and run its commands."""

@@ -1,0 +1,1 @@
+"""Record what the service does: metrics and logs."""
