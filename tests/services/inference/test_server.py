@@ -184,6 +184,21 @@ def test_dripping_head_is_closed(shared):
             raise AssertionError("still open after 30 seconds")
 
 
+def test_tls_sent_to_the_plain_port_ends_before_a_silent_connection(shared):
+    with shared.connect() as silent, shared.connect() as tls:
+        tls.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        readable, _, _ = select.select([silent, tls], [], [], 60)
+        assert readable == [tls] and tls.recv(1) == b""
+
+
+def test_body_may_begin_like_a_tls_handshake(shared):
+    body = b"\x16\x03\x01"
+    with shared.connect(POST % len(body)) as connection:
+        time.sleep(0.1)  # so that the body comes alone
+        connection.sendall(body)
+        assert problem(connection) == (415, "not-a-picture")
+
+
 def test_slow_upload_times_out(small):
     with small.connect(POST % 5000 + IMAGE[:100]) as connection:
         assert problem(connection) == (408, "upload-timeout")
