@@ -133,13 +133,16 @@ def test_mlflow_has_parameters_and_metrics(first, shapes, mlflow_address):
         "device": "cpu",
     }
     assert expected.items() <= run.data.params.items() and run.data.tags["synthetic"] == "true"
-    for name in ("head_train_loss", "head_validation_loss"):
+    (logged,) = run.inputs.dataset_inputs
+    assert logged.dataset.name == shapes.name and json.loads(logged.dataset.profile) == shapes.counts()
+    assert shapes.fingerprint.startswith(logged.dataset.digest)
+    for name in ("train/head_loss", "validation/head_loss"):
         assert steps(client, run.info.run_id, name) == list(range(1, EPOCHS + 1))
     measured = load(folder / "run" / "bundle").manifest.metrics
-    assert run.data.metrics["cross_validation_accuracy"] > 0.8
-    assert run.data.metrics["test_accuracy"] == measured.accuracy
-    assert run.data.metrics["test_recall_square"] == measured.recall["square"]
-    assert {"test_log_loss", "test_expected_calibration_error", "test_pictures"} <= run.data.metrics.keys()
+    assert run.data.metrics["cross_validation/accuracy"] > 0.8
+    assert run.data.metrics["test/accuracy"] == measured.accuracy
+    assert run.data.metrics["test/recall_square"] == measured.recall["square"]
+    assert {"test/log_loss", "test/expected_calibration_error", "test/pictures"} <= run.data.metrics.keys()
 
 
 def test_manifest_has_robustness_and_out_of_distribution(first):
@@ -214,7 +217,7 @@ def test_ctrl_c_exports_the_best_so_far_and_two_processes_resume(options, mlflow
     assert resumed.manifest.metrics.accuracy > 0.9 and resumed.manifest.training.hours > 0
     run_id = resumed.manifest.training.run_id
     assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 12
-    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_second"):
+    for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy", "speed/images_per_second"):
         assert steps(client, run_id, name) == list(range(1, 13))
     run = client.get_run(run_id)
     assert run.data.metrics["test_log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
@@ -271,7 +274,7 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(quick, mlflow_addres
     bundle = load(tmp_path / "run" / "bundle")
     run = client.get_run(bundle.manifest.training.run_id)
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
-    assert steps(client, run.info.run_id, "head_train_loss") == list(range(1, EPOCHS + 1))
+    assert steps(client, run.info.run_id, "train/head_loss") == list(range(1, EPOCHS + 1))
     assert fetch(client, "lost-in-the-middle", CHAMPION) == bundle
 
 
