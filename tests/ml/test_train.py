@@ -316,7 +316,7 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(
     nobody = f"http://127.0.0.1:{servers.free_port()}"
     assert refused("--tracking-uri", nobody).startswith(f"MLflow at {nobody} does not answer")
     assert "There is no folder none" in refused("--data", "none", "--tracking-uri", nobody)
-    assert "run/checkpoint.pt does not exist: no epoch was completed" in refused("--resume", "run")
+    assert "run/checkpoint.pt does not exist: the run was stopped before" in refused("--resume", "run")
     assert "w.pt cannot be read" in refused("--weights", "w.pt")
     assert "Unknown architecture 'resnet5': name one of" in refused("--architecture", "resnet5")
     assert "--weights scratch needs --epochs of 1 or more" in refused("--epochs", "0")
@@ -329,7 +329,7 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(
     assert "not a folder of images only" in refused("--neither", str(photos))
     run = str(first[0] / "run")
     assert f"holds a run already: resume it with --resume {run}" in refused("--out", run)
-    assert "no epoch was completed, so there is nothing to resume" in refused("--resume", run)
+    assert "stopped before its first epoch, or trained the head alone" in refused("--resume", run)
     checkpoint.write(tmp_path / "checkpoint.pt", config, {})
     assert "other settings (batch)" in refused("--resume", str(tmp_path), "--batch", "8")
     (tmp_path / "file").write_text("")
