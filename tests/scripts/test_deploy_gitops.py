@@ -43,10 +43,10 @@ def test_controller_of_any_object_is_found(deployed):
 def tool(desk):
     """Write a verifier that prints its arguments to a file, and ends with this exit code."""
 
-    def write(name, code):
+    def write(name, code, message="it says so"):
         said = desk.bin.parent / f"{name}.txt"
         path = desk.bin / name
-        path.write_text(f'#!/bin/sh\necho "$*" >>{said}\necho "{name} says so" >&2\nexit {code}\n')
+        path.write_text(f'#!/bin/sh\necho "$*" >>{said}\necho "{message}" >&2\nexit {code}\n')
         path.chmod(0o755)
         return said
 
@@ -82,13 +82,22 @@ def test_cosign_verifies_where_gh_is_not_logged_in(ghcr, tool):
     assert r"^https://github\.com/owner/repo\.x/\.github/workflows/" in said.read_text()
 
 
+def test_private_registry_is_said_and_refused_only_where_required(ghcr, tool):
+    tool("gh", 1)
+    tool("cosign", 1, "GET https://ghcr.io/v2/: UNAUTHORIZED: authentication required")
+    code, printed = ghcr.deploy("v1")
+    assert code == 0, printed
+    assert "Not verified: this machine may not read ghcr.io/owner/repo.x/inference" in printed
+    assert ghcr.deploy("v1", ATTESTATIONS="required")[0] == 2
+
+
 @pytest.mark.parametrize("settings", [{}, {"ATTESTATIONS": "required"}])
 def test_image_that_is_not_verified_is_refused(ghcr, tool, settings):
     tool("gh", 1)
     tool("cosign", 1)
     code, printed = ghcr.deploy("v1", **settings)
     assert code == 2, printed
-    assert "inference:v1 was not verified to be built by owner/repo.x" in printed and "cosign says so" in printed
+    assert "inference:v1 was not verified to be built by owner/repo.x" in printed and "it says so" in printed
     assert ghcr.cluster.changes == []
 
 

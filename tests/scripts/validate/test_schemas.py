@@ -29,7 +29,7 @@ def custom():
     [
         lambda t: t.update(spek={}),
         lambda t: t["spec"].update(replicaz=1),
-        lambda t: t["metadata"].update(lables={}),
+        lambda t: t["metadata"].update(labelz={}),
         lambda t: t["metadata"].update(name="Not_a_name"),
         lambda t: t.pop("spec"),
         lambda t: t["spec"].clear(),
