@@ -14,6 +14,7 @@ from pathlib import Path
 KUSTOMIZE = Path(__file__).resolve().parents[1] / "kustomize"
 PUBLISHED = Path("components/published-images/kustomization.yaml")
 ENTRY = re.compile(r"^  - name: (?P<name>[\w-]+)\n    newName: .+\n    (?:newTag|digest): .+$", re.MULTILINE)
+REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
 TAGGED = re.compile(r"^(?P<start> *(?:- )?image: )(?P<image>[\w./-]+:[\w.-]+)$", re.MULTILINE)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -40,6 +41,8 @@ def pin(folder: Path, registry: str, tag: str, look_up: Callable[[str], str]) ->
         before = path.read_text()
         pattern, replacement = (ENTRY, ours) if path == folder / PUBLISHED else (TAGGED, theirs)
         after = pattern.sub(replacement, before)
+        if path == folder / PUBLISHED and registry.startswith("ghcr.io/"):
+            after = REPOSITORY.sub("https://github.com/" + "/".join(registry.split("/")[1:3]), after)
         if after != before:
             path.write_text(after)
             changed.append(path)

@@ -8,6 +8,9 @@ verify_attestations() {
   # The overlay production asks for it, and so do overlays that build on it.
   ! grep -q '^ *image-classification/attestations: required *$' render.yaml || wanted=required
   [ "$wanted" != skip ] || return 0
+  # An image of a branch is for a trial.
+  main_only=''
+  [ "$wanted" != required ] || main_only=yes
   case $registry in
     ghcr.io/*/*) ;;
     *)
@@ -40,10 +43,13 @@ verify_attestations() {
   say "Verified: the workflows of $source built both images"
 }
 
-verify_with_gh() { gh attestation verify "oci://$1" --repo "$source" --predicate-type https://slsa.dev/provenance/v1; }
+verify_with_gh() {
+  gh attestation verify "oci://$1" --repo "$source" --predicate-type https://slsa.dev/provenance/v1 \
+    ${main_only:+--source-ref refs/heads/main}
+}
 
 verify_with_cosign() {
   # Owners may be written in upper case on GitHub; in names of images they are not.
   cosign verify-attestation --new-bundle-format --type slsaprovenance1 --certificate-oidc-issuer "$issuer" \
-    --certificate-identity-regexp "(?i)^https://github\.com/$(printf '%s' "$source" | sed 's/\./\\./g')/\.github/workflows/" "$1"
+    --certificate-identity-regexp "(?i)^https://github\.com/$(printf '%s' "$source" | sed 's/\./\\./g')/\.github/workflows/ci\.yml@${main_only:+refs/heads/main\$}" "$1"
 }

@@ -79,7 +79,10 @@ def test_cosign_verifies_where_gh_is_not_logged_in(ghcr, tool):
     code, printed = ghcr.deploy("v1")
     assert code == 0, printed
     assert len(said.read_text().splitlines()) == 2
-    assert r"^https://github\.com/owner/repo\.x/\.github/workflows/" in said.read_text()
+    identity = r"(?i)^https://github\.com/owner/repo\.x/\.github/workflows/ci\.yml@"
+    assert f"{identity} ghcr.io" in said.read_text()
+    assert ghcr.deploy("v1", ATTESTATIONS="required")[0] == 0
+    assert f"{identity}refs/heads/main$ ghcr.io" in said.read_text()
 
 
 def test_private_registry_is_said_and_refused_only_where_required(ghcr, tool):

@@ -41,6 +41,8 @@ def test_every_image_of_production_gets_a_digest(folder):
     found = images(folder)
     assert {f"ghcr.io/me/it/{name}@{DIGEST}" for name in ("inference", "monitor")} <= found
     assert all("@sha256:" in image for image in found)
+    prometheus = manifests.workload(manifests.render(folder / "overlays" / "production"), "prometheus")
+    assert prometheus.env["REPOSITORY_URL"] == "https://github.com/me/it"
     assert {"ghcr.io/me/it/inference:abc", "ghcr.io/me/it/monitor:abc"} <= set(looked_up)
     assert not any("@" in image for image in looked_up)
 
