@@ -4,6 +4,7 @@ Those of this repository's images go to kustomize/components/published-images. I
 digest yet get theirs, too. Docker with buildx looks them up.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -31,7 +32,9 @@ def pin(folder: Path, registry: str, tag: str, look_up: Callable[[str], str]) ->
 
     def ours(match: re.Match[str]) -> str:
         name = f"{registry}/{match['name']}"
-        return f"  - name: {match['name']}\n    newName: {name}\n    digest: {look_up(f'{name}:{tag}')}"
+        # The model is published by its own version: many commits serve the same.
+        published = champion_version() if match["name"] == "model" else tag
+        return f"  - name: {match['name']}\n    newName: {name}\n    digest: {look_up(f'{name}:{published}')}"
 
     def theirs(match: re.Match[str]) -> str:
         return f"{match['start']}{match['image']}@{look_up(match['image'])}"
@@ -47,6 +50,12 @@ def pin(folder: Path, registry: str, tag: str, look_up: Callable[[str], str]) ->
             path.write_text(after)
             changed.append(path)
     return changed
+
+
+def champion_version() -> str:
+    """Return the version of the shipped model."""
+    version: str = json.loads((KUSTOMIZE.parent / "models/champion/manifest.json").read_text())["version"]
+    return version
 
 
 def look_up_with_docker(image: str) -> str:

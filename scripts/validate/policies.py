@@ -12,7 +12,7 @@ DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 # Before the first publication there is no digest of our images; MLflow's was in no public file that could be read.
 # `python -m scripts.pin_images` writes both.
 MAY_WAIT = re.compile(r"ghcr\.io/(owner/repository/\w+|mlflow/mlflow):[\w.-]+")
-NAMES_OF_BASES = ("inference", "monitor")
+NAMES_OF_BASES = ("inference", "monitor", "model")
 
 
 def violations(objects: Sequence[Object], production: bool) -> Iterator[str]:

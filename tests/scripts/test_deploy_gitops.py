@@ -2,6 +2,8 @@
 
 import pytest
 
+from scripts import pin_images
+
 GHCR = "ghcr.io/Owner/Repo.x"
 FLUX = {"labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}
 ARGO = {"labels": {"argocd.argoproj.io/instance": "apps"}}
@@ -131,3 +133,21 @@ def test_overlay_production_requires_attestations(desk):
     code, printed = desk.deploy("v1", OVERLAY="kustomize/overlays/production", ATTESTATIONS="skip")
     assert code == 2, printed
     assert "attestations are required" in printed
+
+
+def test_tag_replaces_published_digests_and_metrics_are_asked_on_their_port(ghcr):
+    components = ["../../components/published-images", "../../components/metrics-port"]
+    secret = {"name": "grafana-admin", "namespace": "monitoring", "literals": ["admin-user=a", "admin-password=b"]}
+    ghcr.overlay(
+        "published",
+        resources=["../../base/namespaces", "../../base"],
+        components=components,
+        secretGenerator=[secret],
+    )
+    published = ghcr.repository / "kustomize/components/published-images/kustomization.yaml"
+    pin_images.pin(published.parents[2], "ghcr.io/someone/else", "v0", lambda image: "sha256:" + "a" * 64)
+    before = published.read_text()
+    code, printed = ghcr.deploy("v1", OVERLAY="kustomize/overlays/published")
+    assert code == 0, printed
+    assert ghcr.running() == [f"{GHCR.lower()}/{name}:v1" for name in ("inference", "monitor")]
+    assert published.read_text() == before

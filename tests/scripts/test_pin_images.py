@@ -47,6 +47,16 @@ def test_every_image_of_production_gets_a_digest(folder):
     assert not any("@" in image for image in looked_up)
 
 
+def test_model_is_looked_up_by_its_own_version(folder):
+    published = folder / pin_images.PUBLISHED
+    entry = "  - name: model\n    newName: ghcr.io/owner/repository/model\n    newTag: unpublished\n"
+    published.write_text(published.read_text().replace("images:\n", f"images:\n{entry}"))
+    looked_up = []
+    pin_images.pin(folder, "ghcr.io/me/it", "abc", lambda image: looked_up.append(image) or DIGEST)
+    assert f"ghcr.io/me/it/model:{pin_images.champion_version()}" in looked_up
+    assert "ghcr.io/me/it/model:abc" not in looked_up
+
+
 def test_next_publication_replaces_the_digests_alone(folder):
     pin_images.pin(folder, "ghcr.io/me/it", "abc", lambda image: DIGEST)
     changed = pin_images.pin(folder, "ghcr.io/me/it", "def", lambda image: DIGEST.replace("a", "b"))
