@@ -5,6 +5,7 @@ the fields that this repository uses, with the types and values that the definit
 """
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,24 @@ METADATA = {
 def violations(objects: Sequence[Object]) -> Iterator[str]:
     """Yield what a strict API server would refuse, one sentence each."""
     for thing in objects:
-        name = f"{thing.get('kind')} {thing.get('metadata', {}).get('name')}"
-        schema = custom_schema(thing.get("apiVersion", ""), thing.get("kind", ""))
-        try:
-            if schema:
-                jsonschema.validate(thing, schema)
-            else:
-                kubernetes_validate.validate(thing, VERSION, strict=True)
-        except kubernetes_validate.SchemaNotFoundError:
-            yield f"{name}: no schema for {thing.get('apiVersion')}; write one in scripts/validate/schemas"
-        except jsonschema.ValidationError as error:
-            yield f"{name}: {error.json_path.removeprefix('$.')}: {error.message}"
-        except kubernetes_validate.ValidationError as error:
-            yield f"{name}: {'.'.join(map(str, error.path))}: {error.message}"
+        if violation := _violation(json.dumps(thing)):
+            yield f"{thing.get('kind')} {thing.get('metadata', {}).get('name')}: {violation}"
+
+
+@functools.cache  # most objects are in many builds
+def _violation(text: str) -> str | None:
+    thing = json.loads(text)
+    schema = custom_schema(thing.get("apiVersion", ""), thing.get("kind", ""))
+    try:
+        if schema:
+            jsonschema.validate(thing, schema)
+        else:
+            kubernetes_validate.validate(thing, VERSION, strict=True)
+    except kubernetes_validate.SchemaNotFoundError:
+        return f"no schema for {thing.get('apiVersion')}; write one in scripts/validate/schemas"
+    except jsonschema.ValidationError as error:
+        return f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+    return None
 
 
 @functools.cache
