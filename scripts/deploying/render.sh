@@ -3,6 +3,7 @@
 
 # A throw-away overlay beside a copy: kustomize takes no absolute paths, and the tree stays as it is.
 render() {
+  name_published_images
   mkdir deploy
   cat >deploy/kustomization.yaml <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -44,6 +45,18 @@ YAML
     refuse "$overlay names its Service $service in $service_namespace, but its settings name mlops-service in mlops." \
       "Add to its kustomization.yaml: transformers: [../../addresses]"
   fi
+}
+
+# In overlays with components/published-images, this tag replaces the digests that CI wrote.
+name_published_images() {
+  published=kustomize/components/published-images/kustomization.yaml
+  [ -f "$published" ] || return 0
+  awk -v registry="$registry" -v tag="$tag" '
+    /^  - name: / { name = $3; ours = name == "inference" || name == "monitor" }
+    ours && /^    newName: / { $0 = "    newName: " registry "/" name }
+    ours && /^    (newTag|digest): / { $0 = "    newTag: \"" tag "\"" }
+    { print }' "$published" >published.yaml
+  mv published.yaml "$published"
 }
 
 render_deploy() { kubectl kustomize deploy >render.yaml || refuse "$overlay cannot be rendered, see above."; }

@@ -30,6 +30,11 @@ try_service() {
   [ "$served" = "$version" ] || { why="/ready names the model $served, but in the image is $version"; return 1; }
   ask /predict -F file=@cat.jpg || return 1
   grep -q '"label"' answer.txt || { why="POST /predict answered without a label: $(cat answer.txt)"; return 1; }
+  # An overlay may have the metrics on a port of their own.
+  if own_port=$(grep -A 1 'name: METRICS_PORT$' render.yaml); then
+    close_forward
+    open_forward "svc/$service" "$(printf '%s' "$own_port" | tr -cd '0-9')" || return 1
+  fi
   ask /metrics || return 1
   grep -q '^request_count_total{' answer.txt || { why="/metrics has no request_count_total"; return 1; }
   grep '^model_info{' answer.txt | grep -qF "version=\"$version\"" ||
@@ -63,10 +68,10 @@ ask() { # path [curl's options]
   [ "$code" = 200 ] || { why="$path answered: $(tr '\n' ' ' <answer.txt)"; return 1; }
 }
 
-open_forward() { # svc/name or pod/name
+open_forward() { # svc/name or pod/name, [port]
   : >forward.txt
   # exec, so that the id is kubectl's own and not that of a shell around it. After a failure the script ignores TERM.
-  (trap - TERM && exec kubectl ${CONTEXT:+--context "$CONTEXT"} port-forward -n "$service_namespace" "$1" :8000) >forward.txt 2>&1 &
+  (trap - TERM && exec kubectl ${CONTEXT:+--context "$CONTEXT"} port-forward -n "$service_namespace" "$1" ":${2:-8000}") >forward.txt 2>&1 &
   forward=$!
   tries=0
   until port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' forward.txt) && [ "$port" ]; do

@@ -20,6 +20,7 @@ ROOT = servers.ROOT / "kustomize"
 OVERLAYS = sorted(path.parent for path in ROOT.glob("overlays/*/kustomization.yaml"))
 BASES = sorted(path.parent for path in ROOT.glob("base/*/kustomization.yaml"))
 MINIKUBE = ROOT / "overlays" / "minikube"
+PRODUCTION = ROOT / "overlays" / "production"
 WORKLOADS = ("mlops-service", "prometheus", "pushgateway", "grafana", "post-deploy-accuracy")
 SETTINGS: dict[str, dict[str, str]] = json.loads((servers.ROOT / "tests/contract/golden/settings.json").read_text())
 """The settings of the service and of the monitor, with their defaults."""

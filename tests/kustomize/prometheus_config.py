@@ -27,6 +27,7 @@ def endpoint(job: str, address: str, **labels: str) -> Target:
     found = {
         "namespace": "mlops",
         "service_label_app_kubernetes_io_name": job,
+        "service_label_metrics_port": "http",
         "endpointslice_port_name": "http",
         "pod_name": f"{job}-0",
         "pod_node_name": "node",
@@ -47,6 +48,7 @@ def static(folder: Path, targets: Mapping[str, str | list[Target]], interval: st
     """
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     config["global"] |= {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
+    del config["alerting"]  # discovered, too
     for job in config["scrape_configs"]:
         name = job["job_name"]
         job.pop("kubernetes_sd_configs", None)  # unknown to Debian's build of Prometheus

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.kustomize import manifests, pod_security
+from scripts.validate import pod_security
+from tests.kustomize import manifests
 
 # The users of third-party images; ours have 10001.
 USERS = {"prometheus": 65534, "pushgateway": 65534, "grafana": 472}

@@ -125,7 +125,8 @@ def test_prometheus_data_stays_within_its_claim(minikube):
 
 
 def test_images_have_fixed_versions_and_are_never_pulled_twice(workload):
-    assert re.fullmatch(r"localhost/mlops/\w+:local|(prom|grafana)/\w+:v?\d+\.\d+\.\d+", workload.container["image"])
+    version = r"localhost/mlops/\w+:local|(prom|grafana)/\w+:v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}"
+    assert re.fullmatch(version, workload.container["image"])
     assert workload.container["imagePullPolicy"] == "IfNotPresent"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 REAL = os.environ["REAL_KUBECTL"]
-PORT_FORWARD = re.compile(r"port-forward -n (mlops|team-a) (svc/[a-z-]*mlops-service|pod/[a-z0-9-]+) :8000")
+PORT_FORWARD = re.compile(r"port-forward -n (mlops|team-a) (svc/[a-z-]*mlops-service|pod/[a-z0-9-]+) :(8000|9090)")
 EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat models/champion/manifest.json")
 
 

@@ -1,0 +1,1 @@
+"""Validate the manifests as a cluster would: builds, schemas and policies."""

@@ -1,0 +1,5 @@
+"""The rendered overlays."""
+
+from tests.kustomize.conftest import minikube
+
+__all__ = ["minikube"]
