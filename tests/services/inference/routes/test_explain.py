@@ -122,7 +122,7 @@ def test_predictions_go_on_while_an_explanation_runs(held):
     explanation = start(client, "/explain")
     predictions = [start(client, "/predict") for _ in range(3)]
     proceed.set()
-    ended = [greenlet for greenlet in gevent.iwait([explanation, *predictions], timeout=30)]
+    ended = list(gevent.iwait([explanation, *predictions], timeout=30))
     assert ended[-1] is explanation
     assert [greenlet.value.status_code for greenlet in ended] == [200] * 4
 
