@@ -11,6 +11,14 @@ from services.inference.limits import RateLimiter
 from services.inference.schemas import problem
 from services.inference.settings import Settings
 
+# Documented because clients may choose it. Some generators of clients also fail without any optional parameter.
+REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "description": "names the request in the log and in the answer's header; by default a new id",
+    "schema": {"type": "string"},
+}
 Responses = dict[str | int | HTTPStatus, Any]
 INTERNAL: Responses = {500: problem("Internal error; the log has details under the request id")}
 

@@ -14,7 +14,7 @@ from services.inference.batching import Batcher
 from services.inference.limits import UploadMemory
 from services.inference.model import Model
 from services.inference.problems import FULL, TOO_LARGE, Problem
-from services.inference.routes import client_blueprint
+from services.inference.routes import REQUEST_ID, client_blueprint
 from services.inference.routes.predict import BASE64, BINARY, RESPONSES
 from services.inference.schemas import Explanation, problem
 from services.inference.settings import Settings
@@ -56,7 +56,7 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
         "/explain",
         summary="Show the parts of an image on which its label hangs",
         responses=EXPLAIN_RESPONSES,
-        openapi_extensions={"requestBody": BODY},
+        openapi_extensions={"parameters": [REQUEST_ID], "requestBody": BODY},
     )
     def explain() -> dict[str, Any]:
         """Cover one part after the other and measure how far the label's probability falls.

@@ -16,7 +16,7 @@ from services.inference.container.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, UploadMemory
 from services.inference.model import Model
 from services.inference.problems import TOO_LARGE, Problem, image_problem
-from services.inference.routes import client_blueprint
+from services.inference.routes import REQUEST_ID, client_blueprint
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
 from services.inference.telemetry import prometheus
@@ -47,6 +47,7 @@ BODY = {
         "application/octet-stream": {"schema": BINARY},
     },
 }
+DOCUMENTED = {"parameters": [REQUEST_ID], "requestBody": BODY}
 RESPONSES: dict[str | int | HTTPStatus, Any] = {
     200: Answer,
     400: problem("No image was sent, or the upload is incomplete"),
@@ -72,7 +73,7 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
     limiter = ConcurrencyLimiter(settings.max_in_flight)
     routes = client_blueprint("predict", settings)
 
-    @routes.post("/predict", summary="Classify images", responses=RESPONSES, openapi_extensions={"requestBody": BODY})
+    @routes.post("/predict", summary="Classify images", responses=RESPONSES, openapi_extensions=DOCUMENTED)
     def predict() -> dict[str, Any]:
         """All or nothing: if one of several images cannot be read, the answer is a problem with its index."""
         manifest = model.require().manifest
