@@ -55,7 +55,7 @@ def test_everything_of_the_cluster_runs():
 @pytest.mark.parametrize("name", [*IN_CLUSTER, "monitor"])
 def test_images_are_those_of_the_cluster(name):
     def repository(image):
-        return image.rpartition(":")[0] or image
+        return re.sub(r"(:[^/:@]*)?(@.*)?$", "", image)
 
     assert repository(SERVICES[name]["image"]).removeprefix("localhost/mlops/") == repository(workload(name)["image"])
 

@@ -75,7 +75,7 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
             try:
                 with gevent.Timeout(TIMEOUT, _busy()):
                     pixels = batcher.decode(images)
-                    rows, flags = batcher.predict_when_idle(pixels)
+                    rows, flags, *_ = batcher.predict_when_idle(pixels)
                     heat_map = occlusion.explain(pixels[0], rows[0], lambda one: batcher.predict_when_idle(one)[0])
             finally:
                 slot.release()
