@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from urllib3 import encode_multipart_formdata
 
-from bundle.predictor import Predictor
+from services.inference.batching import Batcher
 from services.inference.occlusion import SIDE
 from services.inference.routes import explain as route
 from tests import bundles
@@ -84,14 +84,14 @@ def test_limits_of_uploads_hold(bundle, tmp_path):
 
 @pytest.fixture
 def held(bundle, monkeypatch):
-    """A client whose model waits in its first run, and the event that lets it go on."""
-    client, proceed, answer = create_client(model_dir=bundle), threading.Event(), Predictor.answer
+    """A client whose batches wait, and the event that lets them go on."""
+    client, proceed, compute = create_client(model_dir=bundle), threading.Event(), Batcher._compute
 
-    def wait(self, pixels):
+    def wait(self, batch):
         assert proceed.wait(30)
-        return answer(self, pixels)
+        return compute(self, batch)
 
-    monkeypatch.setattr(Predictor, "answer", wait)
+    monkeypatch.setattr(Batcher, "_compute", wait)
     yield client, proceed
     proceed.set()
 
