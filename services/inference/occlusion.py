@@ -1,4 +1,4 @@
-"""Find the parts of an image on which its answer hangs: cover one after the other and classify again.
+"""Find the parts of an image on which its answer depends: cover one after the other and classify again.
 
 Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014. It needs nothing of the model but its
 answers, so it works with every bundle.
@@ -23,7 +23,7 @@ class HeatMap(NamedTuple):
     """The effect of covering each part of an image."""
 
     values: NDArray[np.float64]
-    """Shape ``(SIDE, SIDE)``: 1 for the part on which the answer hangs most, 0 for a part without effect."""
+    """Shape ``(SIDE, SIDE)``: 1 for the part on which the answer depends most, 0 for a part without effect."""
     lowest_confidence: float
     """Probability of the label while its most important part is covered."""
 

@@ -53,7 +53,7 @@ class Answer(RootModel[Prediction | Predictions]):
 
 
 class Explanation(_Answer):
-    """The parts of an image on which its label hangs."""
+    """The parts of an image on which its label depends."""
 
     label: str = Field(description="the most probable class")
     confidence: float = Field(ge=0, le=1, description="its probability")

@@ -1,4 +1,4 @@
-"""POST /explain: one image in; its label, and a map of the parts on which the label hangs, out."""
+"""POST /explain: one image in; its label, and a map of the parts on which the label depends, out."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
 
     @routes.post(
         "/explain",
-        summary="Show the parts of an image on which its label hangs",
+        summary="Show the parts of an image on which its label depends",
         responses=EXPLAIN_RESPONSES,
         openapi_extensions={"parameters": [REQUEST_ID], "requestBody": BODY},
     )

@@ -40,10 +40,10 @@ export function describe({ label, confidence, uncertain, values, lowest_confiden
   const even = `the model still gives ${label} ${percent(lowest)}`;
   if (Math.max(...values.flat()) === 0) return `${doubt}No one part decides: whichever is covered, ${even}.${square}`;
   if (confidence - lowest < SMALL) {
-    return `${doubt}Little hangs on any one part: with the brightest covered, ${even}.${square}`;
+    return `${doubt}Little depends on any one part: with the brightest covered, ${even}.${square}`;
   }
   const effect = `with it covered, the model gives ${label} ${percent(lowest)} instead of ${percent(confidence)}`;
-  return `${doubt}${answer} hangs most on the brightest part: ${effect}.${square}`;
+  return `${doubt}${answer} depends most on the brightest part: ${effect}.${square}`;
 }
 
 function colour(value) {

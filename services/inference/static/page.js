@@ -146,7 +146,7 @@ function offerTools(file, card) {
     else if (card.querySelector("canvas").width > 1) reveal(card, why, true);
     else {
       why.disabled = true;
-      status.textContent = `${file.name}: looking for what the answer hangs on`;
+      status.textContent = `${file.name}: looking for what the answer depends on`;
       next(() => explain(file, card, why), card);
     }
   });

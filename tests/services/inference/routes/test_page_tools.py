@@ -164,7 +164,7 @@ def test_why_shows_a_map_and_how_to_read_it(page, tmp_path):
     assert canvas.rect == pytest.approx(image.rect, abs=1)
     assert canvas.accessible_name.startswith("Heat map, brightest at the ")
     reason = text(page, ".reason")
-    assert reason.startswith("The answer hangs most on the brightest part: with it covered, the model gives red ")
+    assert reason.startswith("The answer depends most on the brightest part: with it covered, the model gives red ")
     assert reason in text(page, "[role=status]") or not page.find_element(By.ID, "status").is_displayed()
     why = button(page, "Why? half.png")
     for shown in (False, True):  # the map is kept
