@@ -7,9 +7,10 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
 from services.inference import auth, problems, security_headers, self_test, settings
+from services.inference.limits import UploadMemory
 from services.inference.model import load_model
 from services.inference.path_prefix import PathPrefix
-from services.inference.routes import health, metrics, pages, predict
+from services.inference.routes import explain, health, metrics, pages, predict
 from services.inference.schemas import ProblemDetails
 from services.inference.telemetry import prometheus, request_log
 from services.inference.uploads import body
@@ -50,7 +51,10 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     app.register_api(health.create_blueprint(model, config))
     app.register_api(metrics.create_blueprint(exporter))
     app.register_api(pages.create_blueprint(model, config))
-    app.register_api(predict.create_blueprint(model, config))
+    batcher = predict.create_batcher(model, config)
+    memory = UploadMemory(max(config.max_upload_memory, config.max_upload_bytes))
+    app.register_api(predict.create_blueprint(model, config, batcher, memory))
+    app.register_api(explain.create_blueprint(model, config, batcher, memory))
     if config.metrics_port:
         metrics.separate_port(app, config.metrics_port)
     if model.predictor and (reason := self_test.run(app)):

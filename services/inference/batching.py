@@ -3,7 +3,8 @@
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import gevent
 import numpy as np
@@ -16,9 +17,11 @@ MAX_BATCH = 4  # images; larger batches hardly cost less per image, and the firs
 Outputs = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 
 
-class _Request(NamedTuple):
+@dataclass(eq=False)
+class _Request:
     images: list[bytes]
-    result: AsyncResult
+    pixels: NDArray[np.uint8] | None = None  # of images that are decoded already
+    result: AsyncResult = field(default_factory=AsyncResult)
 
 
 class Batcher:
@@ -39,22 +42,43 @@ class Batcher:
         """
         self._decode, self._run = decode, run
         self._queue: deque[_Request] = deque()
+        self._background: deque[_Request] = deque()
         self._idle = threads
         self._threads = ThreadPool(threads)
 
     def predict(self, images: list[bytes]) -> Outputs:
         """Classify the images of one request; raises the error of decoding them, or of the run."""
-        request = _Request(images, AsyncResult())
-        self._queue.append(request)
+        return self._wait(self._queue, _Request(images))
+
+    def decode(self, images: list[bytes]) -> NDArray[np.uint8]:
+        """Decode the images of one request, for ``predict_when_idle``; raises the error of decoding them."""
+        pixels = self._threads.apply(_attempt, (self._decode, images))
+        if isinstance(pixels, Exception):
+            images.clear()  # as below
+            raise pixels
+        return pixels
+
+    def predict_when_idle(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Classify decoded images while no other request waits for the model."""
+        request = _Request([], pixels)
+        try:
+            return self._wait(self._background, request)
+        finally:
+            if request in self._background:  # a timeout ended the wait
+                self._background.remove(request)
+
+    def _wait(self, queue: deque[_Request], request: _Request) -> Outputs:
+        queue.append(request)
         self._start_batch()
         outputs: Outputs = request.result.get()
         return outputs
 
     def _start_batch(self) -> None:
-        if not self._queue or not self._idle:
+        queue = self._queue or self._background
+        if not queue or not self._idle:
             return
         self._idle -= 1
-        batch = [self._queue.popleft()]
+        batch = [queue.popleft()]
         room = MAX_BATCH - len(batch[0].images)
         while self._queue and len(self._queue[0].images) <= room:
             batch.append(self._queue.popleft())
@@ -62,7 +86,7 @@ class Batcher:
         gevent.spawn(self._finish_batch, batch)
 
     def _finish_batch(self, batch: list[_Request]) -> None:
-        outcomes = self._threads.apply(self._compute, ([request.images for request in batch],))
+        outcomes = self._threads.apply(self._compute, (batch,))
         self._idle += 1
         self._start_batch()
         for request, outcome in zip(batch, outcomes, strict=True):
@@ -72,8 +96,8 @@ class Batcher:
             else:
                 request.result.set(outcome)
 
-    def _compute(self, batch: list[list[bytes]]) -> list[Outputs | Exception]:
-        decoded = [_attempt(self._decode, images) for images in batch]
+    def _compute(self, batch: list[_Request]) -> list[Outputs | Exception]:
+        decoded: list[Any] = [_attempt(self._decode, one.images) if one.pixels is None else one.pixels for one in batch]
         pixels = [part for part in decoded if not isinstance(part, Exception)]
         outputs = _attempt(self._run, np.concatenate(pixels)) if pixels else None
         start = 0

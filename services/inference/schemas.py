@@ -1,6 +1,6 @@
 """Describe the answers for /openapi.json; the routes build plain dictionaries of the same shape."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
@@ -50,6 +50,26 @@ class Predictions(_Answer):
 
 class Answer(RootModel[Prediction | Predictions]):
     """The classification of one image, or of several in the order of the request."""
+
+
+class Explanation(_Answer):
+    """The parts of an image on which its label depends."""
+
+    label: str = Field(description="the most probable class")
+    confidence: float = Field(ge=0, le=1, description="its probability")
+    uncertain: bool | None = Field(description="as in the answer of /predict: the map then explains a guess")
+    side: int = Field(description="rows of the map, and values in a row")
+    values: list[list[Annotated[float, Field(ge=0, le=1)]]] = Field(
+        description="from the upper left of the upright image: 1 where covering the image makes the label least "
+        "probable, 0 where it does not; all 0 where no part decides"
+    )
+    area: Literal["image", "center-square"] = Field(
+        description="what the map lies on: the whole image, or its largest centred square, as the model sees it"
+    )
+    lowest_confidence: float = Field(
+        ge=0, le=1, description="probability of the label while its most important part is covered"
+    )
+    model: Model
 
 
 class Health(_Answer):

@@ -122,9 +122,9 @@ class Settings(BaseSettings):
     prometheus_multiproc_dir: Annotated[Path, AfterValidator(_writable_folder)] | None = _setting(
         None, "folder for the metrics of all workers; by default a temporary one in memory"
     )
-    api_keys_file: Path | None = _setting(None, "lines of name:key, one of which /predict requires; may be changed")
+    api_keys_file: Path | None = _setting(None, "lines of name:key, one of which clients must send; may be changed")
     rate_limit: Annotated[str, AfterValidator(_rate)] | None = _setting(
-        None, "predictions per key or client address and worker, such as 60/minute (429 above)"
+        None, "predictions, and explanations, per key or client address and worker, such as 60/minute (429 above)"
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
         default="",

@@ -46,6 +46,7 @@ def ask_open(client: Any) -> Iterator[tuple[str, Any]]:
         "one image": form(image()),
         "several images": form(image(), image()),
         "image as the body": body(image()),
+        "explanation": {**body(image()), "path": "/explain"},
         "no image": form(),
         "upload breaks off": body(image()[:50], environ_overrides=cut),
         "too many bytes": body(bytes(60_000)),

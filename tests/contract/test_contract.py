@@ -80,7 +80,7 @@ def test_problems_unchanged(answers, golden):
 
 
 def test_answers_unchanged(answers, golden):
-    names = ("health", "ready", "one image", "several images", "image as the body")
+    names = ("health", "ready", "one image", "several images", "image as the body", "explanation")
     problems = ("not an image", "one broken image of several")
     golden("answers", {name: shape(answers[name]["json"]) for name in names + problems})
 

@@ -16,6 +16,9 @@ from services.inference.settings import Settings
 
 SWAGGER = Path(str(files(flask_openapi3_swagger))) / "templates" / "swagger"
 HTML = content("text/html", {"type": "string"}, "The page")
+IMAGES = (".avif", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # that browsers show
+EXAMPLES = "examples"  # folder of the bundle
+MAX_EXAMPLES = 8
 OPENAPI = content("application/json", {"type": "object"}, "OpenAPI 3.1")
 
 
@@ -23,10 +26,14 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
     """Create the page and the documentation for one model and its limits."""
     routes = blueprint("pages")
     routes.register_blueprint(Blueprint("swagger", __name__, static_folder=SWAGGER, static_url_path="/docs/static"))
+    folder = (settings.model_dir / EXAMPLES).resolve()
+    routes.register_blueprint(Blueprint(EXAMPLES, __name__, static_folder=folder, static_url_path=f"/{EXAMPLES}"))
+    examples = _images(folder)
 
     @routes.get("/", summary="A page to drop images on", responses={200: HTML})
     def index() -> str:
-        return render_template("index.html", model=model, settings=settings, formats=FORMATS, root=_root())
+        options = {"model": model, "settings": settings, "formats": FORMATS, "examples": examples}
+        return render_template("index.html", root=_root(), **options)
 
     @routes.get("/docs", summary="Interactive documentation", responses={200: HTML})
     def docs() -> str:
@@ -38,6 +45,15 @@ def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
         return document | {"servers": [{"url": request.script_root}]} if request.script_root else document
 
     return routes
+
+
+def _images(folder: Path) -> list[str]:
+    """List the first images of a folder by name."""
+    try:
+        names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in IMAGES)
+    except OSError:
+        return []
+    return names[:MAX_EXAMPLES]
 
 
 def _root() -> str:

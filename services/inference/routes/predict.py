@@ -4,20 +4,19 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
-from flask import Response, after_this_request, g, request
+from flask import Response, after_this_request, g
 from flask_openapi3.blueprint import APIBlueprint
 from numpy.typing import NDArray
 
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
 from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
-from services.inference.auth import Keys, client_address
 from services.inference.batching import Batcher, Outputs
 from services.inference.container.cgroups import cpu_limit
-from services.inference.limits import ConcurrencyLimiter, RateLimiter, UploadMemory
+from services.inference.limits import ConcurrencyLimiter, UploadMemory
 from services.inference.model import Model
 from services.inference.problems import TOO_LARGE, Problem, image_problem
-from services.inference.routes import blueprint
+from services.inference.routes import REQUEST_ID, client_blueprint
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
 from services.inference.telemetry import prometheus
@@ -48,6 +47,7 @@ BODY = {
         "application/octet-stream": {"schema": BINARY},
     },
 }
+DOCUMENTED = {"parameters": [REQUEST_ID], "requestBody": BODY}
 RESPONSES: dict[str | int | HTTPStatus, Any] = {
     200: Answer,
     400: problem("No image was sent, or the upload is incomplete"),
@@ -59,35 +59,21 @@ RESPONSES: dict[str | int | HTTPStatus, Any] = {
 }
 
 
-def create_blueprint(model: Model, settings: Settings) -> APIBlueprint:
-    """Create the route for one model and its limits."""
-    keys = Keys(settings.api_keys_file) if settings.api_keys_file else None
-    rate_limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
-    limiter = ConcurrencyLimiter(settings.max_in_flight)
-    memory = UploadMemory(max(settings.max_upload_memory, settings.max_upload_bytes))
-    batcher = Batcher(
+def create_batcher(model: Model, settings: Settings) -> Batcher:
+    """Create the batcher for one model."""
+    return Batcher(
         lambda images: _decode(images, model.require().manifest, settings.max_pixels),
         lambda pixels: model.require().answer(pixels),
         threads=max(1, cpu_limit() // settings.workers),
     )
-    responses = dict(RESPONSES)
-    if keys:
-        responses[401] = problem("No API key, or an unknown one")
-    if rate_limiter:
-        responses[429] = problem(f"More than {settings.rate_limit} from one client; see Retry-After")
-    routes = blueprint("predict", abp_security=[{"apiKey": []}] if keys else None)
 
-    if keys or rate_limiter:
 
-        @routes.before_request
-        def check_client() -> None:
-            if request.method == "OPTIONS":  # browsers ask for permission without a key
-                return
-            client = keys.require_owner(request) if keys else client_address()
-            if rate_limiter:
-                rate_limiter.take(client)
+def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory: UploadMemory) -> APIBlueprint:
+    """Create the route for one model and its limits."""
+    limiter = ConcurrencyLimiter(settings.max_in_flight)
+    routes = client_blueprint("predict", settings)
 
-    @routes.post("/predict", summary="Classify images", responses=responses, openapi_extensions={"requestBody": BODY})
+    @routes.post("/predict", summary="Classify images", responses=RESPONSES, openapi_extensions=DOCUMENTED)
     def predict() -> dict[str, Any]:
         """All or nothing: if one of several images cannot be read, the answer is a problem with its index."""
         manifest = model.require().manifest

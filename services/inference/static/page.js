@@ -1,33 +1,44 @@
-"use strict";
+import { offerCamera } from "./camera.js";
+import { percent, summarize, toCsv } from "./format.js";
+import { describe, draw } from "./heat_map.js";
+import { send } from "./service.js";
 
 const BARS = 5;
-const TRIES = 5;
-const SIDE = 1600; // pixels; the model looks at far fewer
-const QUALITY = 0.9;
-const SENT_AS_THEY_ARE = ["avif", "bmp", "gif", "jpeg", "png", "webp"].map((kind) => `image/${kind}`);
 
 const form = document.getElementById("upload");
 const input = document.getElementById("file");
 const drop = document.getElementById("drop");
-const results = document.getElementById("results");
+const ways = document.getElementById("ways");
+const summary = document.getElementById("summary");
+const list = document.getElementById("results");
 const status = document.getElementById("status");
-const access = document.getElementById("access");
 
-// In this page only: what a browser stores, other scripts of the same address can read.
-let key = "";
+const EXPLAIN = form.action.replace(/predict$/, "explain");
 
-// One after the other: many pictures at once must not fill the service's places.
+// One after the other: many images at once must not fill the service's places.
 let queue = Promise.resolve();
+
+// Each finished card's result, newest first as on the page.
+const results = new Map();
+
+ways.hidden = false;
 
 input.addEventListener("change", () => {
   add(input.files);
   form.reset(); // so that choosing the same file again is a change
 });
 
+const photo = document.getElementById("photo");
+photo.addEventListener("change", () => {
+  add(photo.files);
+  photo.value = "";
+});
+offerCamera(document.getElementById("open-camera"), photo, add);
+
 document.addEventListener("paste", (event) => add(event.clipboardData.files));
 
 for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
-  // The whole window, or a picture dropped beside the field replaces the page.
+  // The whole window, or an image dropped beside the field replaces the page.
   window.addEventListener(type, (event) => {
     event.preventDefault();
     drop.classList.toggle("over", type === "dragenter" || type === "dragover");
@@ -35,11 +46,40 @@ for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
   });
 }
 
+for (const example of document.querySelectorAll("#examples button")) {
+  example.addEventListener("click", async () => {
+    const { src } = example.querySelector("img");
+    const blob = await (await fetch(src)).blob();
+    add([new File([blob], decodeURIComponent(src.split("/").pop()), { type: blob.type })]);
+  });
+}
+
+document.getElementById("csv").addEventListener("click", () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([toCsv(ordered())], { type: "text/csv" }));
+  link.download = "answers.csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
+});
+
+document.getElementById("clear").addEventListener("click", () => {
+  list.replaceChildren();
+  results.clear();
+  summary.hidden = true;
+  status.textContent = "Cleared";
+  input.focus();
+});
+
 function add(files) {
   for (const file of files) {
     const card = newCard(file);
-    queue = queue.then(() => classify(file, card));
+    next(() => classify(file, card), card);
   }
+}
+
+/** Do something with a card when its turn comes, unless the page was cleared. */
+function next(work, card) {
+  queue = queue.then(() => card.isConnected && work());
 }
 
 function newCard(file) {
@@ -47,66 +87,33 @@ function newCard(file) {
   const image = card.querySelector("img");
   image.src = URL.createObjectURL(file);
   image.onload = () => URL.revokeObjectURL(image.src);
-  image.onerror = () => image.remove();
+  image.onerror = () => card.querySelector(".view").remove();
   card.querySelector(".name").textContent = file.name;
-  results.prepend(card);
+  list.prepend(card);
   return card;
 }
 
 async function classify(file, card) {
+  let result;
   try {
-    const response = await send(file);
-    const answer = await response.json();
-    if (response.ok) show(answer, file, card);
-    else fail(answer.title, answer.detail, file, card);
+    const response = await send(form.action, file);
+    const body = await response.json();
+    result = response.ok ? { answer: body } : { error: `${body.title}. ${body.detail}`, problem: body };
   } catch {
-    fail("No answer", "The service did not answer. Is it still running?", file, card);
+    const problem = { title: "No answer", detail: "The service did not answer. Is it still running?" };
+    result = { error: `${problem.title}. ${problem.detail}`, problem };
   }
+  if (!card.isConnected) return;
+  results.set(card, { name: file.name, ...result });
+  if (result.answer) show(result.answer, file, card);
+  else fail(result.problem, file, card);
   card.removeAttribute("aria-busy");
+  summary.hidden = false;
+  document.getElementById("counts").textContent = summarize(ordered());
 }
 
-/** The file, or a JPEG of it: scaled down where it is large, converted where only the browser can read it (HEIC). */
-async function prepare(file) {
-  const image = await createImageBitmap(file).catch(() => null); // upright: without another EXIF orientation
-  if (!image) return file;
-  const scale = Math.min(1, SIDE / Math.max(image.width, image.height));
-  if (scale === 1 && SENT_AS_THEY_ARE.includes(file.type)) return file;
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(image.width * scale));
-  canvas.height = Math.max(1, Math.round(image.height * scale));
-  const context = canvas.getContext("2d");
-  context.fillStyle = "white";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  image.close();
-  return (await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY))) ?? file;
-}
-
-async function send(file) {
-  const body = new FormData();
-  body.append("file", await prepare(file), file.name);
-  for (let tries = 1; ; tries += 1) {
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
-    const response = await fetch(form.action, { method: "POST", body, headers });
-    if (response.status === 401 && (await asked())) continue;
-    const seconds = Number(response.headers.get("Retry-After"));
-    if (response.status !== 503 || seconds !== 1 || tries === TRIES) return response;
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000 * tries));
-  }
-}
-
-/** Whether the person gave a key; Escape is a no. */
-function asked() {
-  access.returnValue = "";
-  access.showModal();
-  return new Promise((resolve) => {
-    access.addEventListener("close", () => {
-      key = document.getElementById("key").value.trim();
-      access.querySelector("form").reset();
-      resolve(access.returnValue === "given" && key !== "");
-    }, { once: true });
-  });
+function ordered() {
+  return [...list.children].filter((card) => results.has(card)).map((card) => results.get(card));
 }
 
 function show(answer, file, card) {
@@ -122,9 +129,60 @@ function show(answer, file, card) {
   card.querySelector(".bars").replaceChildren(...bars);
   const note = card.querySelector(".note");
   note.hidden = !answer.uncertain;
-  note.textContent = `${perhaps}, but the picture is doubtful, or unlike those the model learned from.`;
+  note.textContent = `${perhaps}, but the image is doubtful, or unlike those the model learned from.`;
   const said = answer.uncertain ? `Uncertain. ${perhaps}` : answer.label;
   status.textContent = `${file.name}: ${said}, ${percent(answer.confidence)}`;
+  offerTools(file, card);
+}
+
+function offerTools(file, card) {
+  const [why, wrong] = card.querySelectorAll(".tools button");
+  why.parentElement.hidden = false;
+  why.hidden = !card.querySelector("img"); // of a format that the browser cannot show
+  why.setAttribute("aria-label", `Why? ${file.name}`);
+  wrong.setAttribute("aria-label", `Mark as wrong: ${file.name}`);
+  why.addEventListener("click", () => {
+    if (card.classList.contains("explained")) reveal(card, why, false);
+    else if (card.querySelector("canvas").width > 1) reveal(card, why, true);
+    else {
+      why.disabled = true;
+      status.textContent = `${file.name}: looking for what the answer depends on`;
+      next(() => explain(file, card, why), card);
+    }
+  });
+  wrong.addEventListener("click", () => {
+    const result = results.get(card);
+    result.wrong = !result.wrong;
+    wrong.setAttribute("aria-pressed", result.wrong);
+  });
+}
+
+async function explain(file, card, why) {
+  const reason = card.querySelector(".reason");
+  try {
+    const response = await send(EXPLAIN, file);
+    const found = await response.json();
+    if (response.ok) {
+      const cropped = draw(card.querySelector("canvas"), card.querySelector("img"), found);
+      reason.textContent = describe(found, cropped);
+      reveal(card, why, true);
+    } else {
+      reason.textContent = `${found.title}. ${found.detail}`;
+    }
+  } catch {
+    reason.textContent = "The service did not answer. Is it still running?";
+  }
+  reason.hidden = false;
+  why.disabled = false;
+  status.textContent = `${file.name}: ${reason.textContent}`;
+}
+
+/** Show or hide the map of a card that has one. */
+function reveal(card, why, shown) {
+  card.classList.toggle("explained", shown);
+  card.querySelector("canvas").hidden = !shown;
+  card.querySelector(".reason").hidden = !shown;
+  why.setAttribute("aria-expanded", shown);
 }
 
 function bar(name, share) {
@@ -135,11 +193,7 @@ function bar(name, share) {
   return item;
 }
 
-function percent(share) {
-  return `${(share * 100).toFixed(1)} %`;
-}
-
-function fail(title, detail, file, card) {
+function fail({ title, detail }, file, card) {
   card.classList.add("problem");
   card.querySelector(".label").textContent = title;
   const text = document.createElement("p");

@@ -6,14 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests import bundles
+from tests import drawn_images as images
 from tests.services.inference.client import Client, create_client
 from tests.services.inference.serving import Service, service
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory) -> Path:
-    """Write the bundle that names colours."""
-    return bundles.write(tmp_path_factory.mktemp("model"))
+    """Write the bundle that names colours, with examples."""
+    folder = bundles.write(tmp_path_factory.mktemp("model"))
+    (folder / "examples").mkdir()
+    for name, colour in (("red.png", images.RED), ("green-plate.png", images.GREEN)):
+        (folder / "examples" / name).write_bytes(images.plain(colour, "PNG"))
+    (folder / "examples" / "licence.txt").write_text("drawn")
+    return folder
 
 
 @pytest.fixture(scope="session")

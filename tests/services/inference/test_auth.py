@@ -93,7 +93,7 @@ def test_keys_are_documented_only_where_they_are_needed(guarded, client):
     spec = guarded.get("/openapi.json").json
     assert spec["components"]["securitySchemes"] == {"apiKey": {"type": "http", "scheme": "bearer"}}
     operations = {path: item for path, methods in spec["paths"].items() for item in methods.values()}
-    assert [path for path, item in operations.items() if "security" in item] == ["/predict"]
+    assert [path for path, item in operations.items() if "security" in item] == ["/predict", "/explain"]
     assert "401" in operations["/predict"]["responses"]
     plain = client.get("/openapi.json").json
     assert not plain["components"].get("securitySchemes")

@@ -112,3 +112,37 @@ def test_idle_thread_computes_the_next_batch(model):
     assert not first.ready()
     model.proceed.set()
     assert first.get(timeout=TIMEOUT)[0].tolist() == [[1]]
+
+
+def test_background_work_waits_for_all_other_requests(model):
+    batcher = Batcher(model.decode, model.run, threads=1)
+    first = gevent.spawn(batcher.predict, [b"0"])
+    gevent.sleep(0)
+    background = gevent.spawn(batcher.predict_when_idle, np.array([9], np.uint8))
+    gevent.sleep(0)
+    others = [gevent.spawn(batcher.predict, [b"%d" % number]) for number in range(1, 6)]
+    gevent.sleep(0)
+    model.proceed.set()
+    gevent.joinall([first, background, *others], timeout=TIMEOUT)
+    assert model.runs == [[0], [1, 2, 3, 4], [5], [9]]
+    assert numbers(background) == [9]
+
+
+def test_background_work_that_is_given_up_is_not_run(model):
+    batcher = Batcher(model.decode, model.run, threads=1)
+    first = gevent.spawn(batcher.predict, [b"0"])
+    gevent.sleep(0)
+    with gevent.Timeout(0.01, False):
+        batcher.predict_when_idle(np.array([9], np.uint8))
+    model.proceed.set()
+    first.get(timeout=TIMEOUT)
+    assert batcher.predict([b"1"])[0].tolist() == [[1]]
+    assert model.runs == [[0], [1]]
+
+
+def test_images_are_decoded_without_a_run(model):
+    batcher = Batcher(model.decode, model.run, threads=1)
+    assert batcher.decode([b"7"]).tolist() == [7]
+    with pytest.raises(ValueError, match="broken"):
+        batcher.decode([b"broken"])
+    assert model.runs == []

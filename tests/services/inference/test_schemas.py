@@ -40,7 +40,7 @@ def test_every_route_is_documented(client, spec):
     assert spec["openapi"].startswith("3.")
     routes = {(path, method.upper()) for path, methods in spec["paths"].items() for method in methods}
     pages = ("/", "/docs", "/openapi.json", "/health", "/ready", "/metrics")
-    assert routes == {("/predict", "POST"), *((path, "GET") for path in pages)}
+    assert routes == {("/predict", "POST"), ("/explain", "POST"), *((path, "GET") for path in pages)}
     for path, method in routes:
         assert method in client.options(path).headers["Allow"]
 

@@ -19,7 +19,7 @@ def test_every_answer_has_the_headers(client):
         assert found["X-Content-Type-Options"] == "nosniff"
         assert found["Referrer-Policy"] == "no-referrer"
         assert found["Cross-Origin-Resource-Policy"] == found["Cross-Origin-Opener-Policy"] == "same-origin"
-        assert "camera=()" in found["Permissions-Policy"]
+        assert "camera=(self)" in found["Permissions-Policy"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

@@ -1,14 +1,9 @@
 """The page and /docs in a real browser."""
 
 import base64
-import contextlib
-import json
-import shutil
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -17,9 +12,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests import bundles
 from tests import drawn_images as images
 from tests.drawn_images import BLUE, GREEN, RED
+from tests.services.inference.routes.steps import PHONE, cards, choose, opened
 from tests.services.inference.serving import service
 
-PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 # A file made in the page, handed over by the event that a person's mouse or keyboard would cause.
 HAND_OVER = """
 const bytes = Uint8Array.from(atob(arguments[1]), (character) => character.charCodeAt(0));
@@ -29,77 +24,6 @@ const init = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboar
 const make = { drop: () => new DragEvent("drop", init), paste: () => new ClipboardEvent("paste", init) };
 document.body.dispatchEvent(make[arguments[0]]());
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Headless chromium that keeps a record of its requests and its console."""
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    # Where a machine has its own, Selenium need not ask the network for one.
-    options.binary_location = shutil.which("chromium") or ""
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def page(browser, shared):
-    """The page, freshly opened; it must load nothing from elsewhere and leave no complaint in the console."""
-    with opened(browser, shared, "/") as driver:
-        yield driver
-
-
-@contextlib.contextmanager
-def opened(browser, running, path, complaints=0):
-    browser.get_log("performance"), browser.get_log("browser")
-    browser.get(running.address + path)
-    yield browser
-    hosts = {urlsplit(url).netloc for url in requested(browser) if not url.startswith(("blob:", "data:"))}
-    assert hosts == {f"127.0.0.1:{running.port}"}
-    console = [entry["message"] for entry in browser.get_log("browser")]
-    assert len(console) == complaints, console
-
-
-def requested(browser):
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-
-def choose(page, *files):
-    page.find_element(By.ID, "file").send_keys("\n".join(map(str, files)))
-
-
-def cards(page, count):
-    """The finished cards, first on top, as (name, label, bars)."""
-
-    def finished(page):
-        found = page.find_elements(By.CSS_SELECTOR, ".card:not([aria-busy])")
-        return len(found) == count and found
-
-    return [
-        (
-            card.find_element(By.CSS_SELECTOR, ".name").text,
-            card.find_element(By.CSS_SELECTOR, ".label").text,
-            [bar.text.split("\n") for bar in card.find_elements(By.CSS_SELECTOR, ".bars li")],
-        )
-        for card in WebDriverWait(page, 20).until(finished)
-    ]
-
-
-@pytest.fixture
-def files(tmp_path):
-    paths = {}
-    for name, content in {
-        "red.jpg": images.plain(RED),
-        "green.png": images.plain(GREEN, "PNG"),
-        "notes.jpg": b"just text",
-    }.items():
-        paths[name] = tmp_path / name
-        paths[name].write_bytes(content)
-    return paths
 
 
 def test_chosen_image_is_shown_with_its_label_and_a_bar_per_class(page, files):
@@ -254,13 +178,14 @@ def test_page_asks_once_for_an_api_key(browser, bundle, tmp_path, files):
 
 def test_controls_are_reached_by_keyboard_and_have_names(page):
     reached = []
-    for _ in range(3):
+    for _ in range(6):
         ActionChains(page).send_keys(Keys.TAB).perform()
         reached.append(page.switch_to.active_element)
-    assert [element.tag_name for element in reached] == ["input", "a", "a"]
-    assert "Choose pictures" in reached[0].accessible_name
-    assert [element.text for element in reached[1:]] == ["API", "Metrics"]
-    ActionChains(page).key_down(Keys.SHIFT).send_keys(Keys.TAB + Keys.TAB).key_up(Keys.SHIFT).perform()
+    assert [element.tag_name for element in reached] == ["input", *["button"] * 3, "a", "a"]
+    names = [element.accessible_name for element in reached]
+    assert "Choose images" in names[0]
+    assert names[1:] == ["Camera", "Example: green plate", "Example: red", "API", "Metrics"]
+    ActionChains(page).key_down(Keys.SHIFT).send_keys(Keys.TAB * 5).key_up(Keys.SHIFT).perform()
     style = "return getComputedStyle(document.getElementById('drop')).outlineStyle"
     assert page.execute_script(style) == "solid", "a person at the keyboard must see where they are"
 
@@ -306,7 +231,7 @@ def test_docs_show_every_route_without_a_network(browser, shared):
     with opened(browser, shared, "/docs") as docs:
         WebDriverWait(docs, 20).until(lambda d: d.find_elements(By.CSS_SELECTOR, ".opblock"))
         paths = {element.text.replace("\u200b", "") for element in docs.find_elements(By.CSS_SELECTOR, "[data-path]")}
-        assert paths == {"/", "/predict", "/health", "/ready", "/metrics", "/docs", "/openapi.json"}
+        assert paths == {"/", "/predict", "/explain", "/health", "/ready", "/metrics", "/docs", "/openapi.json"}
         docs.find_element(By.CSS_SELECTOR, ".opblock-post .opblock-summary").click()
         WebDriverWait(docs, 20).until(lambda d: d.find_elements(By.CSS_SELECTOR, ".opblock-post .response"))
         statuses = [e.text for e in docs.find_elements(By.CSS_SELECTOR, ".opblock-post .response-col_status")]
