@@ -53,6 +53,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.set_defaults(command=_history)
 
 
+def commands(name: str, version: str) -> str:
+    """Format the two commands that bring a registered version to a cluster."""
+    registry = os.environ.get("REGISTRY") or "ghcr.io/<owner>/<repo>"
+    publish = report.command("ml.registry", "publish", version, "--name", name)
+    return f"  {publish} --push --registry {registry}\n  make deploy MODEL={version} REGISTRY={registry}"
+
+
 def _publish(client: MlflowClient, options: argparse.Namespace) -> int:
     name = options.name or only_name(client)
     version = find_version(client, name, options.version)

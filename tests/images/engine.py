@@ -55,6 +55,11 @@ class Image:
     name: str
 
     @property
+    def target(self) -> str:
+        """The image's own name."""
+        return self.name.rpartition("/")[2].partition(":")[0]
+
+    @property
     def size(self) -> int:
         """Bytes without compression, less the base's one layer."""
         return sum(layer["size"] for layer in json.loads(podman("history", "--format=json", self.name).stdout)[:-1])
@@ -147,7 +152,7 @@ def context(folder: Path) -> Path:
 
 
 def build(folder: Path, tag: str, options: str = "") -> dict[str, Image]:
-    """Build both images from a checkout with its script for builds without a registry."""
+    """Build all images from a checkout with its script for builds without a registry."""
     done = subprocess.run(
         [folder / "scripts" / "images_without_registry", tag],
         env=environment() | ENVIRONMENT | {"REGISTRY": REGISTRY, "PYTHON": sys.executable, "OPTIONS": options},
@@ -155,4 +160,4 @@ def build(folder: Path, tag: str, options: str = "") -> dict[str, Image]:
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout.decode()[-4000:]
-    return {target: Image(f"{REGISTRY}/{target}:{tag}") for target in ("inference", "monitor")}
+    return {target: Image(f"{REGISTRY}/{target}:{tag}") for target in ("inference", "monitor", "model")}
