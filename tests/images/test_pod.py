@@ -4,6 +4,7 @@ import contextlib
 import copy
 import http.client
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -31,12 +32,19 @@ def play(name, spec, images, tmp_path):
         (container["image"],) = (image.name for image in images if f"/{image.target}:" in container["image"])
     name = f"{name}-{servers.free_port()}"
     file = tmp_path / "pod.yaml"
+    # podman 4.3 would start an init container again that ended well.
+    spec["restartPolicy"] = "Never"
+    # All its pods share volumes of one name.
+    volumes = {volume["name"]: f"{name}-{volume['name']}" for volume in spec["volumes"]}
+    for named in (*spec["volumes"], *itertools.chain(*manifests.values(spec, "volumeMounts"))):
+        named["name"] = volumes[named["name"]]
     file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
-    engine.podman("kube", "play", "--no-hosts", str(file))
     try:
+        engine.podman("kube", "play", "--no-hosts", str(file))
         yield engine.Container(f"{name}-{spec['containers'][0]['name']}")
     finally:
         engine.podman("pod", "rm", "--force", "--time=0", name)
+        engine.podman("volume", "rm", "--force", *volumes.values(), check=False)
 
 
 @pytest.fixture(scope="module")
