@@ -18,6 +18,7 @@ from ml.registry.model_registry import (
     IMAGE_TAG,
     RegistryError,
     download,
+    find,
     find_version,
     only_name,
     versions,
@@ -109,4 +110,8 @@ def _history(client: MlflowClient, options: argparse.Namespace) -> int:
         print(f"{reign.since:%Y-%m-%d %H:%M} to {until:<16}  {reign.number:>3}  {reign.version:<20} {reign.verdict}")
         if image := images[reign.number]:
             print(f"{'':36} {image}")
+    present = find(client, name, CHAMPION)
+    if present is None or str(present.version) != reigns[-1].number:
+        now = f"version {present.version} is champion" if present else "there is no champion"
+        print(f"Since then the alias was moved by other means than ml.registry: {now}.")
     return 0

@@ -227,6 +227,9 @@ def test_history_lists_champions_with_verdicts_and_images(
     assert rows[4].endswith("made champion without the gate")
     assert rows[1].split() == ["localhost/mlops/model:m1@sha256:0"]
     assert rows[3].split() == ["localhost/mlops/model:m2@sha256:0"]
+    client.set_registered_model_alias("told", CHAMPION, "2")
+    assert main([*address, "history", "--name", "told"]) == 0
+    assert "by other means than ml.registry: version 2 is champion." in capsys.readouterr().out
     assert main([*address, "publish", "m3", "--name", "told"]) == 2
     assert "told has no version m3" in capsys.readouterr().err
 
