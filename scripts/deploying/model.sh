@@ -31,6 +31,15 @@ check_tag() { # text what
   [ "$1" != latest ] || refuse "latest is not a version. Name the tag that was built, such as a git commit."
 }
 
+expected_version() {
+  case $model in
+    '') bundle=models/champion ;;    # in the service's image
+    local) bundle=../model/bundle ;; # the tag of the overlay, before a version was deployed
+    *) printf '%s\n' "$model" && return ;;
+  esac
+  k exec "$pod" -n "$service_namespace" -- cat "$bundle/manifest.json" | version
+}
+
 # An overlay without one of the components model-init and model-volume serves the model in the service's image.
 has_model() { grep -Eq "^ *-? *(image|reference): \"?$registry/model:" render.yaml; }
 

@@ -21,8 +21,8 @@ try_service() {
   others=$(other_pods)
   pod=$(new_pod)
   [ "$pod" ] || { why="no pod runs what was deployed"; return 1; }
-  version=${model:-$(k exec "$pod" -n "$service_namespace" -- cat models/champion/manifest.json | version)}
-  [ "$version" ] || { why="the image has no models/champion/manifest.json with a version"; return 1; }
+  version=$(expected_version)
+  [ "$version" ] || { why="the pod has no manifest.json with a version"; return 1; }
   open_forward "svc/$service" || return 1
   ask /health || return 1
   ask /ready || return 1

@@ -45,7 +45,7 @@ def test_paths_in_settings_are_writable(service, job):
 
 def test_pre_stop_drains_and_termination_waits_for_requests(service, monkeypatch, tmp_path):
     *python, module, command = service.container["lifecycle"]["preStop"]["exec"]["command"]
-    drain, slept = getattr(importlib.import_module(module), command), []
+    drain, slept = getattr(importlib.import_module(f"{module}.__main__"), command), []
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setenv("DRAIN_FILE", str(tmp_path / "drain"))
     drain()

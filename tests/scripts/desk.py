@@ -70,10 +70,10 @@ class Desk:
         nodes[f"{registry}/inference:{tag}"] = {"port": port, "bundle": str(bundle)}
         self.nodes.write_text(json.dumps(nodes))
 
-    def model(self, version: str, port: int) -> None:
+    def model(self, version: str, port: int, bundle: Path = CHAMPION) -> None:
         """Let a running service stand for the pods with the image of a model."""
         nodes = json.loads(self.nodes.read_text())
-        nodes[f"{MODEL}:{version}"] = {"port": port}
+        nodes[f"{MODEL}:{version}"] = {"port": port, "bundle": str(bundle)}
         self.nodes.write_text(json.dumps(nodes))
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 REAL = os.environ["REAL_KUBECTL"]
 PORT_FORWARD = re.compile(r"port-forward -n (mlops|team-a) (svc/[a-z-]*mlops-service|pod/[a-z0-9-]+) :8000")
-EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat models/champion/manifest.json")
+EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat (?:models/champion|../model/bundle)/manifest.json")
 
 
 def fail(message: str) -> NoReturn:

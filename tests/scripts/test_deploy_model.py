@@ -49,6 +49,16 @@ def test_service_is_deployed_without_the_model(two_models):
     assert two_models.running_model() == "m2"
 
 
+def test_model_that_was_applied_by_hand_is_kept_without_its_version(two_models, champion):
+    """`kubectl apply -k` of the overlay gives it the tag local."""
+    two_models.model("local", champion.port)
+    assert two_models.deploy("v1", "--model", "local")[0] == 0
+    code, printed = two_models.deploy("v2")
+    assert code == 0, printed
+    assert f"Deployed v2: the model {VERSION} answers." in printed
+    assert two_models.running_model() == "local"
+
+
 def test_image_volume_takes_the_place_of_the_init_container(two_models):
     two_models.overlay("volume", resources=["../minikube"], components=["../../components/model-volume"])
     code, printed = two_models.deploy("--model", "m2", OVERLAY="kustomize/overlays/volume")
