@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from ml.model.residual import Residual
 from ml.registry import publishing
 from ml.registry.gate import Verdict
 from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, model_name, register
+from ml.tracking.client import run_address
 from ml.training import checkpoint, distributed
 from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import TrainingConfig
@@ -75,6 +76,8 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
         if not training_run.tracker.has_sent(training_run.folder / BUNDLE_FOLDER):
             return 1
         publish(training_run, bundle, gate(training_run, bundle))
+        if address := run_address(client, training_run.tracker.run_id):
+            print(f"\nThe run in MLflow: {address}")
         return 0
 
 
@@ -100,8 +103,7 @@ def train(run: TrainingRun) -> TrainingResult:
     """Train the head, then fine-tune the network, and log every epoch."""
 
     def log_epoch(epoch: Epoch) -> None:
-        values = asdict(epoch)
-        run.tracker.metrics(values, step=values.pop("epoch"))
+        run.tracker.metrics(epoch.by_group(), step=epoch.epoch)
 
     config, resume = run.config, bool(run.options.resume)
     trained = None if config.weights == SCRATCH else train_head(run)
@@ -122,7 +124,7 @@ def train(run: TrainingRun) -> TrainingResult:
 
 
 def export(run: TrainingRun, result: TrainingResult) -> Bundle:
-    """Export the best weights as a bundle with its limits for uncertain answers, and as an MLflow model.
+    """Export the best weights as a bundle with its limits for uncertain answers.
 
     A network trained on crops sees objects enlarged, so the best ``--serve-size`` is above the crops' side (Touvron et
     al. 2019, "Fixing the train-test resolution discrepancy").
@@ -170,7 +172,6 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
     estimate = describe_cross_validation(result.head) if cross_validated and result.head else None
     sections_now_known = {"uncertainty": limits, "cross_validation": estimate}
     bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=sections_now_known))
-    mlflow_model.save(bundle, run.folder / "model")
     return bundle
 
 
@@ -200,16 +201,17 @@ def evaluate(run: TrainingRun, bundle: Bundle) -> tuple[Bundle, Evaluation]:
 
 
 def log(run: TrainingRun, result: TrainingResult, bundle: Bundle, evaluation: Evaluation) -> None:
-    """Write the bundle and the plots to the run's folder, and log them to MLflow with the metrics and the model."""
+    """Write bundle, plots and MLflow's model to the run's folder, and log them with the metrics."""
     write(run.folder / BUNDLE_FOLDER, bundle)
     plots.save_all(result, evaluation, run.folder / "plots")
     values = bundle.manifest.metrics
     assert values is not None, "the bundle was evaluated"
     single = {name: value for name, value in values.model_dump().items() if isinstance(value, int | float)}
     recalls = {f"recall_{name}": value for name, value in values.recall.items()}
-    run.tracker.metrics({f"test_{name}": value for name, value in (single | recalls).items()})
+    run.tracker.metrics({f"test/{name}": value for name, value in (single | recalls).items()})
     run.tracker.file(run.folder / BUNDLE_FOLDER, to=bundle_path(bundle.manifest))
     run.tracker.file(run.folder / "plots", to="plots")
+    mlflow_model.save(run.folder / BUNDLE_FOLDER, run.folder / "model")
     run.tracker.model(run.folder / "model")
 
 

@@ -94,6 +94,7 @@ def prepare(
         tracker = Tracker.start(client, folder, options.experiment or dataset.name, folder.name, tags)
         report.write(folder / LEFT_OUT, dataset.problems)
         tracker.file(folder / LEFT_OUT, to="data")
+        tracker.dataset(dataset.name, dataset.fingerprint, dataset.source or dataset.name, dataset.counts())
         counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in dataset.counts().items()}
         tracker.parameters(asdict(config) | counts | {"classes": ", ".join(dataset.classes), "device": str(device)})
     training = Training(

@@ -33,7 +33,7 @@ def train_head(run: TrainingRun) -> HeadResult:
             f"Cross-validation in {estimate.folds} folds: {estimate.accuracy:.1%} of {estimate.pictures:,} images are "
             f"right (95 % interval {low:.1%} to {high:.1%})."
         )
-        run.tracker.metrics({"cross_validation_accuracy": estimate.accuracy})
+        run.tracker.metrics({"cross_validation/accuracy": estimate.accuracy})
     else:
         known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
         features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
@@ -42,7 +42,7 @@ def train_head(run: TrainingRun) -> HeadResult:
         result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
     run.network.head.load_state_dict(result.linear.state_dict())
     for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
-        run.tracker.metrics(dict(zip(("head_train_loss", "head_validation_loss"), losses, strict=True)), step=epoch)
+        run.tracker.metrics(dict(zip(("train/head_loss", "validation/head_loss"), losses, strict=True)), step=epoch)
     return result
 
 

@@ -59,6 +59,21 @@ def connect(address: str | None) -> MlflowClient:
     return client
 
 
+def run_address(client: MlflowClient, run_id: str) -> str | None:
+    """Return the address of a run's page; None for a database file, or where MLflow does not answer."""
+    if not client.tracking_uri.startswith("http"):
+        return None
+    try:
+        experiment = client.get_run(run_id).info.experiment_id
+    except Failure:
+        return None
+    # MLflow 3 would open the page for language models.
+    page = f"/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+    server = urlsplit(client.tracking_uri)
+    without_password = server._replace(netloc=server.netloc.rpartition("@")[2], path=f"{server.path.rstrip('/')}/")
+    return without_password._replace(fragment=page).geturl()
+
+
 def file_timeout() -> contextlib.AbstractContextManager[None]:
     """Wait longer for an answer while files are sent or fetched, unless the user has set a timeout."""
     return _timeout(FILE_TIMEOUT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 
 from ml.atomic import whole_file
@@ -26,7 +26,10 @@ from ml.tracking.names import metric_name, shortened
 
 STATE_FILE = "tracking.json"
 MODEL = "model"
+# MLflow 3 opens other experiments with its page for language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 FILES = ("file", "model")
+DIGEST = 36  # characters, the most that MLflow stores
 
 
 class Tracker:
@@ -58,7 +61,9 @@ class Tracker:
         try:
             found = client.get_experiment_by_name(experiment)
             experiment_id = (
-                found.experiment_id if found else client.create_experiment(experiment, artifact_folder(client))
+                found.experiment_id
+                if found
+                else client.create_experiment(experiment, artifact_folder(client), EXPERIMENT_TAGS)
             )
             run = client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except Failure as error:
@@ -103,6 +108,12 @@ class Tracker:
             return
         self._logged += [keys[name] for name in new]
         self._add(kind="metrics", values=new, step=step, time=int(time.time() * 1000))
+
+    def dataset(self, name: str, fingerprint: str, source: str, counts: Mapping[str, Any]) -> None:
+        """Log the data set that the run learns from: its origin, and its number of images by split and class."""
+        fields = {"name": name, "digest": fingerprint[:DIGEST], "source_type": "local"}
+        texts = {"source": json.dumps({"uri": source}), "profile": json.dumps(counts)}
+        self._add(kind="dataset", fields=fields | texts)
 
     def file(self, path: Path, to: str) -> None:
         """Log a file, or the content of a folder, under a folder of the run's artifacts."""
@@ -176,6 +187,13 @@ class Tracker:
             case "metrics":
                 metrics = [Metric(k, v, item["time"], item["step"]) for k, v in item["values"].items()]
                 self.client.log_batch(self.run_id, metrics=metrics)
+            case "dataset":
+                tags = [InputTag("mlflow.data.context", "training")]
+                try:
+                    self.client.log_inputs(self.run_id, [DatasetInput(Dataset(**item["fields"]), tags)])
+                except MlflowException as error:
+                    if not _refused(error):  # MLflow 2.3 has no data sets; the run's parameters name them too
+                        raise
             case "file" if (path := self.folder / item["path"]).is_dir():
                 self.client.log_artifacts(self.run_id, str(path), item["to"])
             case "file":
@@ -184,7 +202,7 @@ class Tracker:
                 try:
                     self._send_model(item)
                 except MlflowException as error:
-                    if not answered(error) or failed_in_server(error):
+                    if not _refused(error):
                         raise
                     # MLflow 2 and many hosted servers have no logged models.
                     self.client.log_artifacts(self.run_id, str(self.folder / item["path"]), MODEL)
@@ -224,6 +242,11 @@ class Tracker:
         }
         with whole_file(self.folder / STATE_FILE) as file:
             file.write(json.dumps(state, indent=1).encode())
+
+
+def _refused(error: MlflowException) -> bool:
+    """Tell whether MLflow answered that it will never take a request."""
+    return answered(error) and not failed_in_server(error)
 
 
 def _describe(item: dict[str, Any]) -> str:

@@ -50,7 +50,8 @@ def read(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
         return TrainingConfig(**state.pop(CONFIG)), state
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path} does not exist: no epoch was completed, so there is nothing to resume."
+            f"{path} does not exist: the run was stopped before its first epoch, or trained the head alone. "
+            "Train again without --resume; what was computed is in the cache."
         ) from None
     except Exception as error:  # PyTorch raises many types for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -44,6 +44,20 @@ class Epoch:
     loader_images_per_second: float = 0
     step_images_per_second: float = 0
 
+    def by_group(self) -> dict[str, float]:
+        """Name the metrics for MLflow, whose page groups them by what stands before a slash; the losses come first."""
+        return {
+            "train/loss": self.train_loss,
+            "validation/loss": self.validation_loss,
+            "train/accuracy": self.train_accuracy,
+            "validation/accuracy": self.validation_accuracy,
+            "train/learning_rate": self.learning_rate,
+            "train/side": self.side,
+            "speed/images_per_second": self.images_per_second,
+            "speed/loader_images_per_second": self.loader_images_per_second,
+            "speed/step_images_per_second": self.step_images_per_second,
+        }
+
 
 class TrainingError(UserError):
     """Raised when training cannot continue."""

@@ -17,23 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gevent
 from gunicorn.glogging import Logger
 
 from services.inference import auth, model, settings
 from services.inference.container import cgroups
-
-
-class _TLSSocket(ssl.SSLSocket):
-    """A connection that ends when its handshake fails or takes too long, for which gevent would wait for ever."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            with gevent.Timeout(keepalive, TimeoutError()):
-                super().do_handshake()
-        except OSError:
-            self.close()
-            raise gevent.GreenletExit from None
+from services.inference.worker import TLSSocket, Worker
 
 
 class _Log(Logger):
@@ -62,9 +50,9 @@ if _owns_metrics_folder and not os.environ.get(METRICS_VARIABLE):
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) if port]
 workers = _settings.workers
-worker_class = "gevent"
+worker_class = Worker
 graceful_timeout = _settings.graceful_timeout
-keepalive = 5  # seconds for an idle connection, and for the head of a request
+keepalive = TLSSocket.TIMEOUT = 5  # seconds for an idle connection, the head of a request, and a TLS handshake
 if SHARED_MEMORY.is_dir():
     worker_tmp_dir = str(SHARED_MEMORY)  # the heartbeat must not wait for a disk
 control_socket_disable = True
@@ -93,7 +81,7 @@ logconfig_dict: dict[str, Any] = {
 def ssl_context(config: Any, default_ssl_context_factory: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Bound the handshakes of TLS connections, where the command line names a certificate."""
     context = default_ssl_context_factory()
-    context.sslsocket_class = _TLSSocket
+    context.sslsocket_class = TLSSocket
     return context
 
 

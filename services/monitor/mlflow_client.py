@@ -1,6 +1,7 @@
 """Send results to MLflow, each once."""
 
 import os
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import requests
@@ -22,6 +23,8 @@ from services.monitor.result import Result
 from services.monitor.settings import mask_credentials
 
 RESULT_ID = "result_id"
+# MLflow 3 opens other experiments with its page for language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 MAX_TAG_LENGTH = 5000
 
 
@@ -81,7 +84,9 @@ class Experiment:
         }
         if result.problems:
             tags["mlflow.note.content"] = "\n\n".join(result.problems)[:MAX_TAG_LENGTH]
-        return self._client.create_run(experiment, start_time=result.started, tags=tags)
+        started = datetime.fromtimestamp(result.started / 1000, UTC)
+        name = f"{started:%Y-%m-%d %H:%M} {result.model_version or 'no answer'}"
+        return self._client.create_run(experiment, start_time=result.started, run_name=name, tags=tags)
 
     def _find_or_create(self) -> str:
         if self._id is None:
@@ -94,7 +99,8 @@ class Experiment:
                     f"The experiment {self._name!r} was deleted in MLflow: restore it there, "
                     "or set MLFLOW_EXPERIMENT_NAME to another name."
                 )
-            self._id = found.experiment_id if found else self._client.create_experiment(self._name)
+            create = self._client.create_experiment
+            self._id = found.experiment_id if found else create(self._name, tags=EXPERIMENT_TAGS)
         return self._id
 
     def _explain(self, error: MlflowException) -> str:

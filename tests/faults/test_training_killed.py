@@ -93,6 +93,6 @@ def test_training_that_is_killed_again_and_again_gives_the_same_model(start, tmp
     client = MlflowClient(store)
     run = client.get_run(manifests[1]["training"]["run_id"])
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
-    for name in ("train_loss", "validation_accuracy"):
+    for name in ("train/loss", "validation/accuracy"):
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
         assert steps == list(range(1, EPOCHS + 1)), "an epoch is missing or twice"

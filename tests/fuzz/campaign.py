@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from services.inference.worker import TLS_HANDSHAKE
 from tests.fuzz import corpus, mutations, wire
 from tests.fuzz.conftest import complaints
 from tests.services.inference.serving import Service, service
@@ -104,7 +105,9 @@ def _send(report: Report, running: Service, name: str, request: bytes) -> None:
     except TimeoutError:
         statuses = [LOST]
     if not statuses:
-        statuses = [LOST if b"\r\n\r\n" in request else NO_ANSWER]
+        # TLS is ended without an answer.
+        is_request = b"\r\n\r\n" in request and not request.startswith(TLS_HANDSHAKE)
+        statuses = [LOST if is_request else NO_ANSWER]
     report.add(name, request, statuses, time.monotonic() - started)
 
 

@@ -133,13 +133,16 @@ def test_mlflow_has_parameters_and_metrics(first, shapes, mlflow_address):
         "device": "cpu",
     }
     assert expected.items() <= run.data.params.items() and run.data.tags["synthetic"] == "true"
-    for name in ("head_train_loss", "head_validation_loss"):
+    (logged,) = run.inputs.dataset_inputs
+    assert logged.dataset.name == shapes.name and json.loads(logged.dataset.profile) == shapes.counts()
+    assert shapes.fingerprint.startswith(logged.dataset.digest)
+    for name in ("train/head_loss", "validation/head_loss"):
         assert steps(client, run.info.run_id, name) == list(range(1, EPOCHS + 1))
     measured = load(folder / "run" / "bundle").manifest.metrics
-    assert run.data.metrics["cross_validation_accuracy"] > 0.8
-    assert run.data.metrics["test_accuracy"] == measured.accuracy
-    assert run.data.metrics["test_recall_square"] == measured.recall["square"]
-    assert {"test_log_loss", "test_expected_calibration_error", "test_pictures"} <= run.data.metrics.keys()
+    assert run.data.metrics["cross_validation/accuracy"] > 0.8
+    assert run.data.metrics["test/accuracy"] == measured.accuracy
+    assert run.data.metrics["test/recall_square"] == measured.recall["square"]
+    assert {"test/log_loss", "test/expected_calibration_error", "test/pictures"} <= run.data.metrics.keys()
 
 
 def test_manifest_has_robustness_and_out_of_distribution(first):
@@ -214,7 +217,7 @@ def test_ctrl_c_exports_the_best_so_far_and_two_processes_resume(options, mlflow
     assert resumed.manifest.metrics.accuracy > 0.9 and resumed.manifest.training.hours > 0
     run_id = resumed.manifest.training.run_id
     assert run_id == stopped.manifest.training.run_id and resumed.manifest.training.epochs == 12
-    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_second"):
+    for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy", "speed/images_per_second"):
         assert steps(client, run_id, name) == list(range(1, 13))
     run = client.get_run(run_id)
     assert run.data.metrics["test_log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
@@ -271,7 +274,7 @@ def test_lost_mlflow_is_made_up_for_by_the_printed_commands(quick, mlflow_addres
     bundle = load(tmp_path / "run" / "bundle")
     run = client.get_run(bundle.manifest.training.run_id)
     assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) == 1
-    assert steps(client, run.info.run_id, "head_train_loss") == list(range(1, EPOCHS + 1))
+    assert steps(client, run.info.run_id, "train/head_loss") == list(range(1, EPOCHS + 1))
     assert fetch(client, "lost-in-the-middle", CHAMPION) == bundle
 
 
@@ -316,7 +319,7 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(
     nobody = f"http://127.0.0.1:{servers.free_port()}"
     assert refused("--tracking-uri", nobody).startswith(f"MLflow at {nobody} does not answer")
     assert "There is no folder none" in refused("--data", "none", "--tracking-uri", nobody)
-    assert "run/checkpoint.pt does not exist: no epoch was completed" in refused("--resume", "run")
+    assert "run/checkpoint.pt does not exist: the run was stopped before" in refused("--resume", "run")
     assert "w.pt cannot be read" in refused("--weights", "w.pt")
     assert "Unknown architecture 'resnet5': name one of" in refused("--architecture", "resnet5")
     assert "--weights scratch needs --epochs of 1 or more" in refused("--epochs", "0")
@@ -329,7 +332,7 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(
     assert "not a folder of images only" in refused("--neither", str(photos))
     run = str(first[0] / "run")
     assert f"holds a run already: resume it with --resume {run}" in refused("--out", run)
-    assert "no epoch was completed, so there is nothing to resume" in refused("--resume", run)
+    assert "stopped before its first epoch, or trained the head alone" in refused("--resume", run)
     checkpoint.write(tmp_path / "checkpoint.pt", config, {})
     assert "other settings (batch)" in refused("--resume", str(tmp_path), "--batch", "8")
     (tmp_path / "file").write_text("")

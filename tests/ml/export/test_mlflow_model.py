@@ -1,27 +1,66 @@
-"""The MLflow model is the served graph."""
+"""The MLflow model gives the bundle's answers for encoded images."""
+
+import base64
+import os
+import signal
+import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+import requests
 
+from bundle.answer import to_answer
 from bundle.predictor import Predictor
-from ml.export import mlflow_model
-from tests.ml.export.conftest import CLASSES, SIZE
+from bundle.preprocess import decode
+from ml.export import mlflow_model, write_bundle
+from tests import drawn_images, servers
+
+pytestmark = [
+    # mlflow warns of its own type hints when its pyfunc module is first imported, and uses what pandas will change.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+]
+IMAGES = [drawn_images.plain(), drawn_images.plain(drawn_images.GREEN)]
 
 
-# mlflow warns of its own type hints when its pyfunc module is first imported.
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
-def test_saved_model_gives_the_bundles_answers(exported, photos, tmp_path):
-    bundle = exported("fp16")
+@pytest.fixture(scope="module")
+def saved(exported, tmp_path_factory):
+    """The folder of a saved model."""
+    folder = tmp_path_factory.mktemp("model")
+    write_bundle.write(folder / "bundle", exported("fp16"))
     for _ in range(2):  # a resumed run saves again
-        mlflow_model.save(bundle, tmp_path / "model")
-    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
-    (taken,), given = model.metadata.signature.inputs.inputs, model.metadata.signature.outputs.inputs
-    assert (taken.name, taken.type, taken.shape) == ("pixels", np.uint8, (-1, SIZE, SIZE, 3))
-    assert {one.name: one.shape for one in given} == {"probabilities": (-1, len(CLASSES)), "distance": (-1,)}
-    assert "onnx" in model.metadata.flavors
-    for some in (photos[:1], photos):
-        found = model.predict({"pixels": some})
-        assert found.keys() == {"probabilities", "distance"}
-        for name, expected in Predictor(bundle).outputs(some).items():
-            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+        mlflow_model.save(folder / "bundle", folder / "model")
+    return folder / "model"
+
+
+def answers(bundle):
+    """Compute the answers to the images as the service does."""
+    shape = bundle.manifest.input
+    rows = Predictor(bundle).predict(np.stack([decode(image, shape.size, shape.resize) for image in IMAGES]))
+    return [to_answer(bundle.manifest.classes, row) | {"uncertain": False} for row in rows]
+
+
+def test_loaded_model_gives_the_services_answers(saved, exported):
+    model = mlflow.pyfunc.load_model(str(saved))
+    assert model.predict(pd.DataFrame({"image": IMAGES})).to_dict("records") == answers(exported("fp16"))
+    assert model.metadata.get_input_schema().input_names() == ["image"]
+    assert model.metadata.get_output_schema().input_names() == ["label", "confidence", "probabilities", "uncertain"]
+    assert model.input_example["image"].map(len).min() > 0
+
+
+def test_mlflow_serves_base64_images(saved, exported, tmp_path):
+    port = servers.free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(saved)]
+    command += ["--env-manager", "local", "--port", str(port)]
+    # MLflow starts uvicorn by its name.
+    env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with servers.running(command, tmp_path / "log", env) as process:
+        servers.wait_for(f"http://127.0.0.1:{port}/ping", process, tmp_path / "log")
+        records = [{"image": base64.b64encode(image).decode()} for image in IMAGES]
+        body = {"dataframe_records": records}
+        answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
+        os.killpg(process.pid, signal.SIGTERM)  # with the server that mlflow has started
+    assert answer.json() == {"predictions": answers(exported("fp16"))}

@@ -1,11 +1,12 @@
 """Connecting to MLflow succeeds, or says in one sentence why not."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 import requests
 
-from ml.tracking.client import TrackingError, connect
+from ml.tracking.client import TrackingError, connect, run_address
 from tests import servers
 from tests.services.monitor.stubs import always, relay, serving, start
 
@@ -132,3 +133,16 @@ def test_refusal_of_a_proxy_is_not_taken_for_mlflow(proxy, monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", blocking)
         with pytest.raises(TrackingError, match=f"not MLflow, answers with HTTP 403 through the proxy {blocking}"):
             connect("http://mlflow.example:5000")
+
+
+def test_address_of_a_run_opens_its_page_without_the_password(mlflow_address):
+    client = connect(mlflow_address)
+    run = client.create_run(client.create_experiment("addresses"))
+    address = run_address(connect(mlflow_address.replace("//", "//user:secret@")), run.info.run_id)
+    page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    assert address == f"{mlflow_address}{page}"
+    assert run_address(client, "unknown") is None
+
+
+def test_database_file_has_no_pages():
+    assert run_address(SimpleNamespace(tracking_uri="sqlite:///mlflow.db"), "1") is None

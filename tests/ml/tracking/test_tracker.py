@@ -1,5 +1,6 @@
 """A run arrives in MLflow completely, in order and once, whatever happens to the server."""
 
+import json
 import re
 import shutil
 
@@ -33,6 +34,7 @@ def assert_complete(client: MlflowClient, run_id: str) -> None:
 def test_run_arrives_completely(mlflow_address, start):
     tracker = start(mlflow_address)
     tracker.parameters({"size": 128, "classes": "cat, dog"})
+    tracker.dataset("drawn", "a" * 64, "https://host/drawn.zip", {"train": {"cat": 2}})
     for step in (1, 2, 3):
         tracker.metrics({"loss": 1 / step, "recall_hund (groß) $": 0.5}, step=step)
     log_all(tracker)
@@ -43,7 +45,12 @@ def test_run_arrives_completely(mlflow_address, start):
     assert run.info.status == "FINISHED" and run.info.run_name == "run"
     assert run.data.params == {"size": "128", "classes": "cat, dog"}
     assert run.data.tags["dataset"] == "drawn"
-    assert client.get_experiment(run.info.experiment_id).name == "tracking tests"
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "tracking tests"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("drawn", "a" * 36)
+    assert json.loads(logged.dataset.source) == {"uri": "https://host/drawn.zip"}
     assert history(client, tracker.run_id, "loss") == [(1, 1), (2, 0.5), (3, 1 / 3)]
     assert len(history(client, tracker.run_id, metric_name("recall_hund (groß) $"))) == 3
     assert_complete(client, tracker.run_id)

@@ -118,15 +118,16 @@ def test_nothing_counts_as_sent_while_mlflow_is_lost(mlflow_address, start):
         (403, {"message": "Missing Authentication Token"}, None),
     ],
 )
-def test_model_becomes_artifacts_without_logged_models(mlflow_address, start, status, body, kind):
+def test_old_server_gets_the_model_as_artifacts_and_no_data_set(mlflow_address, start, status, body, kind):
     def respond(handler, data):
-        if "/logged-models" in handler.path:
+        if "/logged-models" in handler.path or handler.path.endswith("/log-inputs"):
             answer(handler, status, body, kind or "application/json")
         else:
             relay(mlflow_address)(handler, data)
 
     with serving(respond) as address:
         tracker = start(address)
+        tracker.dataset("drawn", "a" * 64, "drawn", {})
         log_all(tracker)
         assert tracker.finish() == []
     client = MlflowClient(mlflow_address)

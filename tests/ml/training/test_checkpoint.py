@@ -45,5 +45,5 @@ def test_other_or_missing_file_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pt")
     with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint \(ml\.train did not write it"):
         checkpoint.read(tmp_path / "network.pt")
-    with pytest.raises(CheckpointError, match="does not exist: no epoch was completed"):
+    with pytest.raises(CheckpointError, match="does not exist: the run was stopped before"):
         checkpoint.read(tmp_path / "none.pt")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -73,6 +74,7 @@ def test_job_accuracy_of_the_real_service_is_in_mlflow(tmp_path, service, mlflow
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], order_by=["start_time"])
     assert [one.data.tags["healthy"] for one in found] == ["true", "false"]
     for one in found:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d 3", one.info.run_name)
         assert one.data.params == {"model_name": "colours", "model_version": "3"}
         metrics = one.data.metrics
         assert metrics["post_deploy_accuracy"] == pytest.approx(5 / 6)
