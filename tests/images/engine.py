@@ -89,7 +89,9 @@ class Container:
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command inside."""
-        return podman("exec", "--interactive", self.name, *command, check=check, **options)
+        # Where stdin is at its end, podman 4.3 may lose the output.
+        interactive = ["--interactive"] if "input" in options else []
+        return podman("exec", *interactive, self.name, *command, check=check, **options)
 
     def logs(self) -> str:
         """Return stdout and stderr."""
