@@ -1,5 +1,22 @@
-# Two images from one file: docker build --target inference|monitor . (scripts/images builds both).
+# Three images from one file: docker build --target inference|monitor|model . (scripts/images builds all).
 ARG BASE=python:3.11-slim@sha256:e41613d42d4891e4930f79523f93f81bbc7632584ec65e36ab055f41a800b41e
+
+# The bundle that the repository ships; --build-context bundle=FOLDER puts another one in its place.
+FROM scratch AS bundle
+COPY models/champion /
+
+# Nothing but a bundle, for any architecture: the init container that copies it brings the program (docs/adr/0010).
+FROM scratch AS model
+# A bundle that was just trained can be its owner's alone to read.
+COPY --from=bundle --chmod=755 / /bundle/
+ARG GIT_COMMIT=unknown
+ARG VERSION=local
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="model" \
+      org.opencontainers.image.description="A bundle: model.onnx and manifest.json" \
+      org.opencontainers.image.revision="${GIT_COMMIT}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.source="${SOURCE}"
 
 # Nothing of this stage is shipped but what later stages copy out of it.
 FROM ${BASE} AS build

@@ -42,12 +42,12 @@ need-folder:
 demo: $(VENV)/full.stamp ## run the whole loop on drawn images, in a temporary folder
 	@$(BIN)/python -m scripts.demo
 
-images: ## build both images: [TAG=local] [ENGINE=docker|podman|buildah]
+images: ## build all images: [TAG=local] [ENGINE=docker|podman|buildah]
 	@scripts/images "$(or $(TAG),local)"
 
-deploy: ## deploy an image tag to the cluster of kubectl, or roll back to it: TAG=<tag> [REGISTRY=ghcr.io/<owner>/<repo>]
-	@test -n "$(TAG)" || { echo "Name the image tag: make deploy TAG=<tag>"; exit 2; }
-	@scripts/deploy "$(TAG)"
+deploy: ## deploy to the cluster of kubectl, or roll back: TAG=<tag> or MODEL=<version>, or both [REGISTRY=ghcr.io/<owner>/<repo>]
+	@test -n "$(TAG)$(MODEL)" || { echo "Name the image tag, or the model's version: make deploy TAG=<tag> MODEL=<version>"; exit 2; }
+	@scripts/deploy $(if $(TAG),"$(TAG)") $(if $(MODEL),--model "$(MODEL)")
 
 minikube: ## create a local cluster, deploy everything to it and print the addresses
 	@scripts/minikube

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bundle import signature
 from bundle.manifest import MANIFEST_FILE, MODEL_FILE, SCHEMA_VERSION, Manifest
 
 # The bundle that the repository ships.
@@ -25,18 +26,24 @@ class Bundle:
     model: bytes
 
 
-def load(folder: Path) -> Bundle:
+def load(folder: Path, public_key: Path | None = None) -> Bundle:
     """Read and check a bundle.
 
+    Args:
+        folder: The bundle.
+        public_key: PEM file of the key that must have signed it; by default it need not be signed.
+
     Raises:
-        BundleError: A file is missing, the manifest is invalid, or the model's hash differs.
+        BundleError: A file is missing, the manifest is invalid, the model's hash differs, or it is not signed.
     """
-    manifest = _manifest(folder / MANIFEST_FILE)
     path = folder / MODEL_FILE
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    content, model = _read(folder / MANIFEST_FILE), _read(path)
+    if public_key:
+        try:
+            signature.verify(folder, public_key, {MANIFEST_FILE: content, MODEL_FILE: model})
+        except signature.SignatureError as error:
+            raise BundleError(str(error)) from error
+    manifest = _manifest(folder / MANIFEST_FILE, content)
     sha256 = hashlib.sha256(model).hexdigest()
     if sha256 != manifest.model_sha256:
         raise BundleError(
@@ -46,11 +53,16 @@ def load(folder: Path) -> Bundle:
     return Bundle(manifest, model)
 
 
-def _manifest(path: Path) -> Manifest:
+def _read(path: Path) -> bytes:
     try:
-        raw = json.loads(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _manifest(path: Path, content: bytes) -> Manifest:
+    try:
+        raw = json.loads(content)
     except ValueError as error:
         raise BundleError(f"{path}: is not JSON ({error}).") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None

@@ -27,8 +27,9 @@ from ml.export.serving_model import ServingModel
 from ml.export.write_bundle import write
 from ml.model.names import SCRATCH
 from ml.model.residual import Residual
+from ml.registry import publishing
 from ml.registry.gate import Verdict
-from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, register
+from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, model_name, register
 from ml.tracking.client import run_address
 from ml.training import checkpoint, distributed
 from ml.training.checkpoint import CHECKPOINT
@@ -240,6 +241,7 @@ def publish(run: TrainingRun, bundle: Bundle, verdict: Verdict) -> None:
     write(champion, bundle)
     serving = "make up" if is_default else f"MODEL_DIR={shlex.quote(str(champion.resolve()))} make up"
     print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `{serving}` serves it.")
+    print(f"To a cluster:\n{publishing.commands(model_name(bundle.manifest.name), bundle.manifest.version)}")
 
 
 def _recovery(run: TrainingRun, unsent: list[str]) -> str:

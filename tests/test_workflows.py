@@ -110,7 +110,7 @@ def test_verbs_and_scripts_exist():
     assert modules and all((ROOT / module.replace(".", "/")).with_suffix(".py").exists() for module in modules)
     stages = set(re.findall(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     for job in ("images", "publish"):
-        assert set(CI[job]["strategy"]["matrix"]["target"]) == {"inference", "monitor"} <= stages
+        assert set(CI[job]["strategy"]["matrix"]["target"]) == {"inference", "monitor", "model"} <= stages
 
 
 def test_ci_runs_for_every_branch_on_the_oldest_python():
@@ -133,14 +133,17 @@ def test_push_publishes_after_every_job():
 def test_image_names_are_in_lower_case(tmp_path):
     out = tmp_path / "out"
     settings = {"GITHUB_REPOSITORY": "Some-One/MLOps", "TARGET": "monitor", "GITHUB_OUTPUT": str(out), "COMMIT": "abc"}
-    assert bash(script(CI["publish"], "name=ghcr.io"), tmp_path, **settings) == 0
-    assert out.read_text() == "name=ghcr.io/some-one/mlops/monitor\n"
+    settings |= {"GITHUB_SHA": "abc"}
+    assert bash(script(CI["publish"], "ghcr.io"), tmp_path, **settings) == 0
+    assert out.read_text() == "name=ghcr.io/some-one/mlops/monitor\nversion=abc\n"
     (tmp_path / "scripts").mkdir()
     deploy = tmp_path / "scripts" / "deploy"
     deploy.write_text(f'#!/bin/sh\necho "$CONTEXT $REGISTRY $*" >{out}\n')
     deploy.chmod(0o755)
     assert bash(script(CD, "scripts/deploy"), tmp_path, **settings) == 0
     assert out.read_text() == "minikube ghcr.io/some-one/mlops abc\n"
+    assert bash(script(CD, "scripts/deploy"), tmp_path, **settings, MODEL="m2") == 0
+    assert out.read_text() == "minikube ghcr.io/some-one/mlops abc --model m2\n"
 
 
 PASSED = {"conclusion": "success", "event": "push", "head_branch": "main"}

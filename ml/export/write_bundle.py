@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bundle.load import Bundle
 from bundle.manifest import MANIFEST_FILE, MODEL_FILE
+from bundle.signature import SIGNATURE_FILE
 from ml.atomic import whole_file
 from ml.export.model_card import CARD_FILE, render
 
@@ -15,6 +16,8 @@ def write(folder: Path, bundle: Bundle) -> None:
     every reader refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # A signature of the files before would only mislead.
+    (folder / SIGNATURE_FILE).unlink(missing_ok=True)
     _write_file(folder / MODEL_FILE, bundle.model)
     if bundle.manifest.metrics:
         _write_file(folder / CARD_FILE, render(bundle.manifest).encode())

@@ -1,4 +1,4 @@
-"""List, register, fetch and gate models: ``python -m ml.registry``."""
+"""List, register, fetch, gate and publish models: ``python -m ml.registry``."""
 
 import argparse
 import sys
@@ -15,6 +15,7 @@ from ml.data import exclude, report
 from ml.data.scan import collect
 from ml.errors import UserError
 from ml.export.write_bundle import write
+from ml.registry import publishing
 from ml.registry.model_registry import (
     BUNDLE_FOLDER,
     CHALLENGER,
@@ -25,6 +26,7 @@ from ml.registry.model_registry import (
     fetch,
     find,
     model_name,
+    only_name,
     register,
     served_bundle,
 )
@@ -33,9 +35,12 @@ from ml.tracking.client import Failure, connect, reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare, promote and fetch registered models."""
+    """Compare, promote, fetch and publish registered models."""
     options = _parser().parse_args(arguments)
     try:
+        # A folder needs no MLflow.
+        if getattr(options, "bundle", None):
+            return int(options.offline(options))
         return int(options.command(connect(options.tracking_uri), options))
     except (UserError, BundleError, ImageError) as error:
         print(error, file=sys.stderr)
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_gate)
     for command in (fetching, gating):
         command.add_argument("--name", help="the registered model [the only one, or the data set's name]")
+    publishing.add_commands(commands)
     commands.add_parser("list", help="list all versions with their aliases").set_defaults(command=_list)
     return parser
 
@@ -78,7 +84,7 @@ def _register(client: MlflowClient, options: argparse.Namespace) -> int:
 
 
 def _fetch(client: MlflowClient, options: argparse.Namespace) -> int:
-    name = options.name or _only_name(client)
+    name = options.name or only_name(client)
     bundle = fetch(client, name, options.alias)
     if bundle is None:
         command = report.command("ml.registry", "list")
@@ -112,14 +118,6 @@ def _list(client: MlflowClient, _: argparse.Namespace) -> int:
             tag = version.tags.get("bundle_version", "")
             print(f"{model.name}  {version.version:>3}  {tag:<20} {', '.join(aliases)}")
     return 0
-
-
-def _only_name(client: MlflowClient) -> str:
-    names = [model.name for model in client.search_registered_models()]
-    if len(names) != 1:
-        known = ", ".join(names) or "none"
-        raise RegistryError(f"MLflow's registry holds {len(names)} models ({known}): name one with --name.")
-    return str(names[0])
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ class Verdict:
     champion: Comparison | None = None
     slices: dict[str, Comparison] | None = None
 
+    def summary(self) -> str:
+        """Describe the verdict in one line."""
+        accuracy = f"{self.challenger_accuracy:.2%}"
+        if self.champion:
+            accuracy += f" against {self.champion.champion_accuracy:.2%} (p {self.champion.p_worse:.3f})"
+        return f"{accuracy} of {self.images:,} held-out images. {self.reason}"
+
     def table(self) -> str:
         """Format the numbers as a table."""
         rows = [("held-out images", f"{self.images:,}"), ("challenger", f"{self.challenger_accuracy:.2%}")]

@@ -15,6 +15,7 @@ from bundle.manifest import MANIFEST_FILE, Manifest
 from ml.data.dataset import Dataset
 from ml.data.folder import slug
 from ml.errors import UserError
+from ml.registry import champions
 from ml.registry.gate import Verdict, gate
 from ml.tracking.client import Failure, file_timeout, reason
 
@@ -22,6 +23,8 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 BUNDLE_FOLDER = "bundle"
 SHA256_TAG = "model_sha256"
+VERSION_TAG = "bundle_version"
+IMAGE_TAG = "image"
 # MLflow's error codes for a missing model and for an alias that is not set.
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -46,7 +49,7 @@ def register(client: MlflowClient, bundle: Bundle, run_id: str) -> ModelVersion:
         RegistryError: MLflow refuses it, or does not have the run's complete bundle.
     """
     manifest, name = bundle.manifest, model_name(bundle.manifest.name)
-    tags = {"bundle_version": manifest.version, SHA256_TAG: manifest.model_sha256}
+    tags = {VERSION_TAG: manifest.version, SHA256_TAG: manifest.model_sha256}
     with _explained(f"register {name}"):
         source = f"{client.get_run(run_id).info.artifact_uri}/{bundle_path(manifest)}"
         # A registered bundle may be fetched and served, so detect an interrupted upload now.
@@ -63,19 +66,59 @@ def model_name(data_name: str) -> str:
     return slug(data_name)
 
 
+def only_name(client: MlflowClient) -> str:
+    """Return the name of the only registered model.
+
+    Raises:
+        RegistryError: There are none or several.
+    """
+    names = [model.name for model in client.search_registered_models()]
+    if len(names) != 1:
+        known = ", ".join(names) or "none"
+        raise RegistryError(f"MLflow's registry holds {len(names)} models ({known}): name one with --name.")
+    return str(names[0])
+
+
 def bundle_path(manifest: Manifest) -> str:
     """Return the artifact path of a bundle; a resumed run has one for each time it ended."""
     return f"{BUNDLE_FOLDER}/{manifest.version}"
 
 
-def promote(client: MlflowClient, name: str, version: str) -> None:
-    """Make a registered version the champion.
+def promote(client: MlflowClient, name: str, version: str, verdict: str = champions.BY_HAND) -> None:
+    """Make a registered version the champion, and store when and why.
 
     Raises:
         RegistryError: MLflow refuses.
     """
     with _explained(f"make version {version} of {name} the champion"):
         client.set_registered_model_alias(name, CHAMPION, version)
+        champions.record(client, name, version, verdict)
+
+
+def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion | None:
+    """Find a registered version by its alias, its number, or its bundle's version.
+
+    Raises:
+        RegistryError: MLflow does not answer or refuses.
+    """
+    if version in (CHAMPION, CHALLENGER):
+        return find(client, name, version)
+    # The newest first, as a bundle may be registered twice.
+    for found in versions(client, name):
+        if version in (str(found.version), found.tags.get(VERSION_TAG)):
+            return found
+    return None
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """List the registered versions of a model, the newest first.
+
+    Raises:
+        RegistryError: MLflow does not answer or refuses.
+    """
+    with _explained(f"list the versions of {name}"):
+        found = client.search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def fetch(client: MlflowClient, name: str, alias: str) -> Bundle | None:
@@ -158,5 +201,5 @@ def challenge(
     if verdict.promoted and differ:
         verdict = gate(challenger, served, data)
     if verdict.promoted:
-        promote(client, version.name, version.version)
+        promote(client, version.name, version.version, verdict.summary())
     return verdict

@@ -30,17 +30,19 @@ verify_attestations() {
     say "Not verified: $missing."
     return 0
   fi
-  for image in inference monitor; do
-    "$verifier" "$registry/$image:$tag" >verification.txt 2>&1 && continue
+  images="inference:$tag monitor:$tag"
+  ! has_model || images="$images model:$model"
+  for image in $images; do
+    "$verifier" "$registry/$image" >verification.txt 2>&1 && continue
     tail -n 5 verification.txt >&2
     # The cluster may have a password for a private registry that this machine lacks.
     if [ "$wanted" != required ] && grep -Eiq 'unauthorized|denied|authentication required' verification.txt; then
       say "Not verified: this machine may not read $registry/$image, see above. For a private one: docker login ghcr.io."
       return 0
     fi
-    refuse "$registry/$image:$tag was not verified to be built by $source, see above."
+    refuse "$registry/$image was not verified to be built by $source, see above."
   done
-  say "Verified: the workflows of $source built both images"
+  say "Verified: the workflows of $source built them"
 }
 
 verify_with_gh() {

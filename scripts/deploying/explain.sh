@@ -40,7 +40,8 @@ unready_pods() { # namespace
 show_state() {
   k get pod "$pod" -n "$namespace" -o go-template='{{range .status.conditions -}}
 {{if and (eq .type "PodScheduled") (eq .status "False")}}not on a node: {{.message}}{{"\n"}}{{end}}{{end -}}
-{{range .status.containerStatuses}}{{.name}} {{.image}}: {{with .state.waiting}}{{.reason}} {{or .message ""}}{{end -}}
+{{range .status.initContainerStatuses}}{{if not .ready}}{{template "container" .}}{{end}}{{end -}}
+{{range .status.containerStatuses}}{{template "container" .}}{{end}}{{define "container"}}{{.name}} {{.image}}: {{with .state.waiting}}{{.reason}} {{or .message ""}}{{end -}}
 {{with .state.running}}running{{end}}{{with .state.terminated}}{{.reason}}, exit code {{.exitCode}}{{end}}{{"\n" -}}
 {{with .lastState.terminated}}its run before: {{.reason}}, exit code {{.exitCode}}{{"\n"}}{{end}}{{end}}'
 }

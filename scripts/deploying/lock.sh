@@ -18,7 +18,7 @@ YAML
 }
 
 take_lock() {
-  holder=$(printf '%s' "$(id -un)@$(uname -n), process $$, $tag, $(date -u +%Y-%m-%dT%H:%M:%SZ)" |
+  holder=$(printf '%s' "$(id -un)@$(uname -n), process $$, ${tag:+$tag, }${model:+model $model, }$(date -u +%Y-%m-%dT%H:%M:%SZ)" |
     tr -cd '[:alnum:] @,:._+-')
   give_up=$(($(now) + lock_timeout)) waiting=''
   until lock_yaml | k create -f - >lock.txt 2>&1; do

@@ -1,19 +1,23 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # part of scripts/deploy
-# The objects to apply: the overlay with this tag.
+# The objects to apply: the overlay with this tag and this model.
 
 # A throw-away overlay beside a copy: kustomize takes no absolute paths, and the tree stays as it is.
 render() {
+  # What is not named is not known yet; keep_running renders again.
+  image_tag=${tag:-unnamed}
   name_published_images
-  mkdir deploy
+  mkdir -p deploy
   cat >deploy/kustomization.yaml <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../$overlay]
 images:
-  - {name: inference, newName: $registry/inference, newTag: "$tag"}
-  - {name: localhost/mlops/inference, newName: $registry/inference, newTag: "$tag"}
-  - {name: monitor, newName: $registry/monitor, newTag: "$tag"}
-  - {name: localhost/mlops/monitor, newName: $registry/monitor, newTag: "$tag"}
+  - {name: inference, newName: $registry/inference, newTag: "$image_tag"}
+  - {name: localhost/mlops/inference, newName: $registry/inference, newTag: "$image_tag"}
+  - {name: monitor, newName: $registry/monitor, newTag: "$image_tag"}
+  - {name: localhost/mlops/monitor, newName: $registry/monitor, newTag: "$image_tag"}
+  - {name: model, newName: $registry/model, newTag: "${model:-unnamed}"}
+  - {name: localhost/mlops/model, newName: $registry/model, newTag: "${model:-unnamed}"}
 YAML
   [ -z "$repository" ] || cat >>deploy/kustomization.yaml <<YAML
 patches:
@@ -31,12 +35,16 @@ YAML
     render_deploy
   fi
   for image in inference monitor; do
-    grep -q "image: \"\{0,1\}$registry/$image:$tag\"\{0,1\} *\$" render.yaml ||
+    grep -q "image: \"\{0,1\}$registry/$image:$image_tag\"\{0,1\} *\$" render.yaml ||
       refuse "$overlay runs no image that is called $image or localhost/mlops/$image."
   done
+  ! grep -Eq '^ *(- )?reference: "?model"? *$' render.yaml ||
+    refuse "This kubectl does not set the tag of an image volume, as $overlay has one: use kubectl 1.37 or newer."
   # An overlay may have its own namespaces, and a prefix before each name.
   found=$(named Service mlops-service)
   service_namespace=${found% *} service=${found#* }
+  found=$(named Deployment mlops-service)
+  service_deployment=${found#* }
   found=$(named CronJob post-deploy-accuracy)
   job_namespace=${found% *} job=${found#* }
   [ "$service" ] && [ "$job" ] ||
@@ -47,14 +55,14 @@ YAML
   fi
 }
 
-# In overlays with components/published-images, this tag replaces the digests that CI wrote.
+# In overlays with components/published-images, the tag and the model's version replace the digests that CI wrote.
 name_published_images() {
   published=kustomize/components/published-images/kustomization.yaml
   [ -f "$published" ] || return 0
-  awk -v registry="$registry" -v tag="$tag" '
-    /^  - name: / { name = $3; ours = name == "inference" || name == "monitor" }
+  awk -v registry="$registry" -v tag="$image_tag" -v model="${model:-unnamed}" '
+    /^  - name: / { name = $3; ours = name == "inference" || name == "monitor" || name == "model" }
     ours && /^    newName: / { $0 = "    newName: " registry "/" name }
-    ours && /^    (newTag|digest): / { $0 = "    newTag: \"" tag "\"" }
+    ours && /^    (newTag|digest): / { $0 = "    newTag: \"" (name == "model" ? model : tag) "\"" }
     { print }' "$published" >published.yaml
   mv published.yaml "$published"
 }

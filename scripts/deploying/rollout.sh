@@ -31,7 +31,8 @@ wait_for_rollout() {
 # Pods of the current version only: what is left of another one, broken perhaps, is not waited for.
 stuck_pods() {
   k get pods -n "$namespace" -l "pod-template-hash=$(current_hash)" -o go-template='{{range .items -}}
-{{$pod := .metadata.name}}{{if not .metadata.deletionTimestamp}}{{range .status.containerStatuses}}{{with .state.waiting -}}
+{{$pod := .metadata.name}}{{if not .metadata.deletionTimestamp}}{{range .status.initContainerStatuses}}{{with .state.waiting -}}
+{{$pod}} {{.reason}}{{"\n"}}{{end}}{{end}}{{range .status.containerStatuses}}{{with .state.waiting -}}
 {{$pod}} {{.reason}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' </dev/null |
     grep -E " ($hopeless)\$"
 }

@@ -20,14 +20,14 @@ try_service() {
   passing=yes
   others=$(other_pods)
   pod=$(new_pod)
-  [ "$pod" ] || { why="no pod runs $registry/inference:$tag"; return 1; }
-  version=$(k exec "$pod" -n "$service_namespace" -- cat models/champion/manifest.json | version)
-  [ "$version" ] || { why="the image has no models/champion/manifest.json with a version"; return 1; }
+  [ "$pod" ] || { why="no pod runs what was deployed"; return 1; }
+  version=$(expected_version)
+  [ "$version" ] || { why="the pod has no manifest.json with a version"; return 1; }
   open_forward "svc/$service" || return 1
   ask /health || return 1
   ask /ready || return 1
   served=$(version <answer.txt)
-  [ "$served" = "$version" ] || { why="/ready names the model $served, but in the image is $version"; return 1; }
+  [ "$served" = "$version" ] || { why="/ready names the model $served, not $version, which was deployed"; return 1; }
   ask /predict -F file=@cat.jpg || return 1
   grep -q '"label"' answer.txt || { why="POST /predict answered without a label: $(cat answer.txt)"; return 1; }
   # An overlay may have the metrics on a port of their own.
@@ -38,7 +38,7 @@ try_service() {
   ask /metrics || return 1
   grep -q '^request_count_total{' answer.txt || { why="/metrics has no request_count_total"; return 1; }
   grep '^model_info{' answer.txt | grep -qF "version=\"$version\"" ||
-    { why="/metrics has no model_info of the model $version, which is in the image"; return 1; }
+    { why="/metrics has no model_info of the model $version, which was deployed"; return 1; }
 }
 
 new_pod() { service_pods | sed -n 's/ new$//p' | sed -n 1p; }
@@ -46,8 +46,10 @@ new_pod() { service_pods | sed -n 's/ new$//p' | sed -n 1p; }
 other_pods() { service_pods | sed '/ new$/d'; }
 
 service_pods() {
+  # By the template and not by an image: a new model leaves the service's image as it is.
+  hash=$(namespace=$service_namespace deployment=$service_deployment && current_hash)
   k get pods -n "$service_namespace" -l app.kubernetes.io/name=mlops-service -o go-template='{{range .items -}}
-{{$kind := "old"}}{{range .spec.containers}}{{if eq .image "'"$registry/inference:$tag"'"}}{{$kind = "new"}}{{end}}{{end -}}
+{{$kind := "old"}}{{with index .metadata.labels "pod-template-hash"}}{{if eq . "'"$hash"'"}}{{$kind = "new"}}{{end}}{{end -}}
 {{if .metadata.deletionTimestamp}}{{$kind = "leaving"}}{{end -}}
 {{if not (or (eq .status.phase "Failed") (eq .status.phase "Succeeded"))}}{{.metadata.name}} {{$kind}}{{"\n"}}{{end}}{{end}}'
 }

@@ -101,7 +101,4 @@ end_checks() {
 
 job_image() { k get cronjob "$job" -n "$job_namespace" -o jsonpath='{..containers[*].image}'; }
 
-images() {
-  k get deployments -n "$service_namespace" -l app.kubernetes.io/name=mlops-service \
-    -o jsonpath='{.items[*].spec.template.spec.containers[*].image}'
-}
+images() { service_images | sort -u | tr '\n' ' ' | sed 's/ $//'; }

@@ -6,7 +6,11 @@ https://kubernetes.io/docs/concepts/security/pod-security-standards/
 from collections.abc import Iterator
 from typing import Any
 
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+# `image` since Kubernetes 1.33, though the page does not name it.
+VOLUMES = {
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected"),
+    "secret",
+}
 PROFILES = ("RuntimeDefault", "Localhost")
 SELINUX = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 SYSCTLS = {

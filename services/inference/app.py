@@ -42,7 +42,7 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     app.wsgi_app = PathPrefix(app.wsgi_app, config.path_prefix)  # type: ignore[method-assign]
     if config.trusted_proxies:
         app.wsgi_app = auth.TrustedProxies(app.wsgi_app, config.trusted_proxies)  # type: ignore[method-assign]
-    model = load_model(config.model_dir)
+    model = load_model(config.model_dir, config.model_public_key)
     request_log.init_app(app)
     problems.init_app(app)
     security_headers.init_app(app, config.cors_origins)

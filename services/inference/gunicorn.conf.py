@@ -98,7 +98,7 @@ def on_starting(server: Any) -> None:
     for file in Path(os.environ[METRICS_VARIABLE]).iterdir():
         if settings.METRICS_FILE.fullmatch(file.name):
             file.unlink()
-    model.preload(_settings.model_dir)
+    model.preload(_settings.model_dir, _settings.model_public_key)
     # Imported before the fork, so that workers start sooner and share the memory. None of these starts a thread.
     for library in LIBRARIES:
         importlib.import_module(library)
@@ -106,7 +106,7 @@ def on_starting(server: Any) -> None:
 
 def on_reload(server: Any) -> None:
     """Read the bundle in the folder again, on SIGHUP."""
-    model.reload(_settings.model_dir)
+    model.reload(_settings.model_dir, _settings.model_public_key)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -39,25 +39,25 @@ class Model:
 _inherited = Model()
 
 
-def preload(folder: Path) -> None:
+def preload(folder: Path, public_key: Path | None = None) -> None:
     """Read a bundle for the workers to come."""
     global _inherited
-    _inherited = _read(folder)
+    _inherited = _read(folder, public_key)
 
 
-def reload(folder: Path) -> None:
+def reload(folder: Path, public_key: Path | None = None) -> None:
     """Read a new bundle for the workers to come, unless it cannot be served."""
     global _inherited
-    found, present = _read(folder), _inherited
+    found, present = _read(folder, public_key), _inherited
     if present.bundle and (problem := found.reason or _check(folder)):
         log.error("the new bundle is refused, %s stays: %s", present.bundle.manifest.version, problem)
         found = replace(present, refused=problem)
     _inherited = found
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, public_key: Path | None = None) -> Model:
     """Create the predictor of the inherited bundle, or else of the one in ``folder``; never raises."""
-    model = _inherited if _inherited.bundle or _inherited.reason else _read(folder)
+    model = _inherited if _inherited.bundle or _inherited.reason else _read(folder, public_key)
     if model.bundle:
         try:
             predictor = Predictor(model.bundle)
@@ -74,9 +74,9 @@ def load_model(folder: Path) -> Model:
     return model
 
 
-def _read(folder: Path) -> Model:
+def _read(folder: Path, public_key: Path | None) -> Model:
     try:
-        return Model(load(folder))
+        return Model(load(folder, public_key))
     except BundleError as error:
         return Model(reason=str(error))
 

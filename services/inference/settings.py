@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     max_in_flight: Count = _setting(16, "predictions in progress per worker (503 above)")
     max_upload_memory: Count = _setting(128 * 2**20, "bytes of open uploads in memory per worker (503 above)")
     model_dir: Path = _setting(CHAMPION, "the bundle: model.onnx and manifest.json")
+    model_public_key: Path | None = _setting(None, "PEM file of the key that must have signed the bundle")
     max_upload_bytes: Count = _setting(20 * 2**20, "largest request body (413 above)")
     max_pixels: Count = _setting(MAX_PIXELS, "most pixels to decode, of an image (422 above) and of a request (413)")
     max_pictures: Count = _setting(32, "most images in one request (413 above)")

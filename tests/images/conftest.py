@@ -1,4 +1,4 @@
-"""Both images, built once for all tests of this folder."""
+"""All images, built once for all tests of this folder."""
 
 import os
 import shutil
@@ -30,6 +30,11 @@ def images(checkout):
 @pytest.fixture(scope="session")
 def inference(images):
     return images["inference"]
+
+
+@pytest.fixture(scope="session")
+def model(images):
+    return images["model"]
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,11 @@ class Image:
     name: str
 
     @property
+    def target(self) -> str:
+        """The image's own name."""
+        return self.name.rpartition("/")[2].partition(":")[0]
+
+    @property
     def size(self) -> int:
         """Bytes without compression, less the base's one layer."""
         return sum(layer["size"] for layer in json.loads(podman("history", "--format=json", self.name).stdout)[:-1])
@@ -84,7 +89,9 @@ class Container:
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command inside."""
-        return podman("exec", "--interactive", self.name, *command, check=check, **options)
+        # Where stdin is at its end, podman 4.3 may lose the output.
+        interactive = ["--interactive"] if "input" in options else []
+        return podman("exec", *interactive, self.name, *command, check=check, **options)
 
     def logs(self) -> str:
         """Return stdout and stderr."""
@@ -147,7 +154,7 @@ def context(folder: Path) -> Path:
 
 
 def build(folder: Path, tag: str, options: str = "") -> dict[str, Image]:
-    """Build both images from a checkout with its script for builds without a registry."""
+    """Build all images from a checkout with its script for builds without a registry."""
     done = subprocess.run(
         [folder / "scripts" / "images_without_registry", tag],
         env=environment() | ENVIRONMENT | {"REGISTRY": REGISTRY, "PYTHON": sys.executable, "OPTIONS": options},
@@ -155,4 +162,4 @@ def build(folder: Path, tag: str, options: str = "") -> dict[str, Image]:
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout.decode()[-4000:]
-    return {target: Image(f"{REGISTRY}/{target}:{tag}") for target in ("inference", "monitor")}
+    return {target: Image(f"{REGISTRY}/{target}:{tag}") for target in ("inference", "monitor", "model")}

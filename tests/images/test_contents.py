@@ -1,5 +1,6 @@
 """The files in the images."""
 
+import json
 import subprocess
 
 import pytest
@@ -10,6 +11,7 @@ from tests.images import engine
 from tests.servers import ROOT
 
 MEGABYTE = 10**6
+CHAMPION = "models/champion"
 OWNED = {
     "inference": ("bundle", "services/__init__.py", "services/inference", "models/champion"),
     "monitor": ("services/__init__.py", "services/monitor"),
@@ -40,6 +42,16 @@ def test_image_has_its_own_part_of_the_repository_only(image, target, checkout):
     assert inside - compiled == tracked
     sources = {name for name in tracked if name.endswith(".py")} - {"services/__init__.py"}
     assert {name.replace("__pycache__/", "").replace(".cpython-311.pyc", ".py") for name in compiled} == sources
+
+
+def test_model_has_its_bundle_only_and_anybody_may_read_it(model, checkout):
+    tracked = {name.replace(CHAMPION, "bundle") for name in git(checkout, "ls-files", CHAMPION).splitlines()}
+    assert set(model.inspect_files("find . -type f -printf '%P\\n'").splitlines()) == tracked
+    assert model.inspect_files("find . ! -perm -o=r") == ""
+    version = json.loads((checkout / CHAMPION / "manifest.json").read_text())["version"]
+    labels = engine.inspect(model.name)["Labels"]
+    assert (labels[LABELS + "title"], labels[LABELS + "version"]) == ("model", version)
+    assert engine.inspect(f"{engine.REGISTRY}/model:{version}")["Id"] == engine.inspect(model.name)["Id"]
 
 
 def test_image_has_no_shell_no_tools_and_no_way_to_root(image):

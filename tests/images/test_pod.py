@@ -4,8 +4,10 @@ import contextlib
 import copy
 import http.client
 import io
+import itertools
 import json
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import requests
 import yaml
 from PIL import Image
 
-from tests import servers
+from tests import bundles, servers
 from tests.images import engine
 from tests.images.test_inference import CAT
 from tests.kustomize import manifests
@@ -24,17 +26,25 @@ ATTACKERS = 24
 
 
 @contextlib.contextmanager
-def play(name, spec, image, tmp_path):
-    """Run a pod with one container until the block ends."""
-    spec["containers"][0]["image"] = image.name
+def play(name, spec, images, tmp_path):
+    """Run a pod with one container until the block ends, with images in the place of those of their names."""
+    for container in spec.get("initContainers", []) + spec["containers"]:
+        (container["image"],) = (image.name for image in images if f"/{image.target}:" in container["image"])
     name = f"{name}-{servers.free_port()}"
     file = tmp_path / "pod.yaml"
+    # podman 4.3 would start an init container again that ended well.
+    spec["restartPolicy"] = "Never"
+    # All its pods share volumes of one name.
+    volumes = {volume["name"]: f"{name}-{volume['name']}" for volume in spec["volumes"]}
+    for named in (*spec["volumes"], *itertools.chain(*manifests.values(spec, "volumeMounts"))):
+        named["name"] = volumes[named["name"]]
     file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
-    engine.podman("kube", "play", "--no-hosts", str(file))
     try:
+        engine.podman("kube", "play", "--no-hosts", str(file))
         yield engine.Container(f"{name}-{spec['containers'][0]['name']}")
     finally:
         engine.podman("pod", "rm", "--force", "--time=0", name)
+        engine.podman("volume", "rm", "--force", *volumes.values(), check=False)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +58,11 @@ def port():
 
 
 @pytest.fixture
-def pod(workload, inference, port, tmp_path):
+def pod(workload, inference, model, port, tmp_path):
     """A pod of mlops-service, published on ``port`` of this machine."""
     spec = copy.deepcopy(workload.spec)
     spec["containers"][0]["ports"][0]["hostPort"] = port
-    with play("mlops-service", spec, inference, tmp_path) as container:
+    with play("mlops-service", spec, (inference, model), tmp_path) as container:
         container.wait_until_ready()
         yield container
 
@@ -68,6 +78,22 @@ def test_service_runs_with_the_deployments_rights_and_limits(workload, pod, port
     answer = requests.post(f"http://127.0.0.1:{port}/predict", files={"file": CAT}, timeout=60)
     assert answer.json()["label"] == "cat"
     assert "request_count_total" in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+
+
+def test_init_containers_bring_the_model_of_its_image(workload, inference, checkout, port, tmp_path):
+    """Also a model that is not the service's own, in an image that the registry's command built."""
+    bundle = bundles.write(tmp_path / "bundle", version="m2")
+    options = ["--registry", engine.REGISTRY, "--engine", "buildah"]
+    command = [sys.executable, "-m", "ml.registry", "publish", "--bundle", str(bundle), *options]
+    subprocess.run(command, check=True, cwd=servers.ROOT, env=servers.environment() | engine.ENVIRONMENT)
+    spec = copy.deepcopy(workload.spec)
+    spec["containers"][0]["ports"][0]["hostPort"] = port
+    images = (inference, engine.Image(f"{engine.REGISTRY}/model:m2"))
+    with play("mlops-service", spec, images, tmp_path) as container:
+        container.wait_until_ready()
+        ready = requests.get(f"http://127.0.0.1:{port}/ready", timeout=60).json()
+        assert ready["model"]["version"] == "m2"
+        assert container.run("touch", "/model/bundle/new", check=False).returncode != 0
 
 
 def test_worst_uploads_in_all_places_do_not_exceed_the_memory(workload, pod, port):
@@ -118,7 +144,7 @@ def test_job_runs_with_the_cron_jobs_rights(monitor, tmp_path):
         volume.pop("persistentVolumeClaim", None)
         volume.pop("configMap", None)
         volume.setdefault("emptyDir", {})
-    with play("post-deploy-accuracy", spec, monitor, tmp_path) as job:
+    with play("post-deploy-accuracy", spec, (monitor,), tmp_path) as job:
         assert engine.podman("wait", job.name).stdout.strip() == b"1"
         line = json.loads(engine.podman("logs", job.name, stderr=subprocess.DEVNULL).stdout)
     assert line["metrics"]["post_deploy_predict_success"] == 0

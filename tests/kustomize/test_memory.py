@@ -10,6 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
+from bundle.load import CHAMPION
 from tests.kustomize import manifests
 from tests.services.inference.serving import service as serving
 
@@ -41,7 +42,7 @@ def one_cpu():
 
 @pytest.mark.usefixtures("one_cpu")
 def test_worst_uploads_in_all_places_stay_below_the_memory_limit(service, tmp_path):
-    env = service.env_in(tmp_path)
+    env = service.env_in(tmp_path) | {"MODEL_DIR": str(CHAMPION)}
     pixels, size = int(env["MAX_PIXELS"]), int(env["MAX_UPLOAD_BYTES"])
     uploads = [upload(int(pixels**0.5), size)] * WORST + [upload(64, size)] * (UPLOADS - WORST)
     with serving(tmp_path, **env) as running, ThreadPoolExecutor(UPLOADS) as pool:

@@ -42,7 +42,8 @@ def test_only_labelled_images_are_optional(minikube):
 
 def test_mounts_have_volumes_and_files_have_keys(minikube, workload):
     mounts = workload.container.get("volumeMounts", [])
-    assert {mount["name"] for mount in mounts} == workload.volumes.keys()
+    earlier = manifests.values(workload.spec.get("initContainers", []), "volumeMounts")
+    assert {mount["name"] for each in (mounts, *earlier) for mount in each} == workload.volumes.keys()
     assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
     for mount in mounts:
         if "subPath" in mount:

@@ -294,6 +294,9 @@ def test_gate_needs_the_bundle_and_no_plot(quick, mlflow_address, tmp_path, caps
         assert "\n  file plots (" in err and re.findall(r"-m (ml\.\w+)", err) == ["ml.tracking"]
         assert f"`MODEL_DIR='{tmp_path}/served champion' make up` serves it" in out
         bundle = load(tmp_path / "served champion")
+        version = bundle.manifest.version
+        assert f"-m ml.registry publish {version} --name plots-refused --push --registry ghcr.io/" in out
+        assert f"  make deploy MODEL={version} REGISTRY=ghcr.io/" in out
         assert fetch(MlflowClient(address), "plots-refused", CHAMPION) == bundle
 
 

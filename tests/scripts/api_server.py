@@ -110,9 +110,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _objects(self, path: str, query: dict[str, str], body: bytes) -> Object | str:
         group, resource, namespace, name, sub = self._parse(path)
         if sub == "log" and resource == "pods":
-            self.cluster.get(resource, namespace, name)
+            pod = self.cluster.get(resource, namespace, name)
             if query.get("previous") == "true":
                 raise RefusedError(400, "BadRequest", f"previous terminated container of {name} not found")
+            if any(one["name"] == query.get("container") for one in pod["spec"].get("initContainers", [])):
+                return ""
             return self.cluster.logs.get(name.rpartition("-")[0], f"a log line of {name}\n")
         if sub:
             raise RefusedError(404, "NotFound", f"this server does not know {path}")

@@ -167,20 +167,31 @@ class Cluster:
         return label
 
     def _start(self, namespace: str, name: str, template: Object, replica_set: str) -> bool:
-        image = template["spec"]["containers"][0]["image"]
-        ready = image not in self.missing | self.slow
-        state: Object = {"running": {"startedAt": "2026-11-01T12:00:00Z"}}
-        if image in self.missing:
-            state = {"waiting": {"reason": "ImagePullBackOff", "message": f"{BACK_OFF} {image}"}}
-            self._event(namespace, name, f'{BACK_OFF} "{image}"')
-        status = {"name": template["spec"]["containers"][0]["name"], "ready": ready, "restartCount": 0, "image": image}
-        status |= {"imageID": "", "state": state}
+        statuses = {}
+        for kind in ("initContainers", "containers"):
+            statuses[kind] = [self._container(namespace, name, one) for one in template["spec"].get(kind, [])]
+        if any("waiting" in one["state"] for one in statuses["initContainers"]):
+            for one in statuses["containers"]:
+                one |= {"ready": False, "state": {"waiting": {"reason": "PodInitializing"}}}
+        pulled = all("running" in one["state"] for kind in statuses.values() for one in kind)
+        ready = all(one["ready"] for kind in statuses.values() for one in kind)
         labels = template["metadata"]["labels"] | {"pod-template-hash": replica_set}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}}
         pod |= {"spec": template["spec"]}
-        pod |= {"status": {"phase": "Pending" if image in self.missing else "Running", "containerStatuses": [status]}}
+        pod["status"] = {"phase": "Running" if pulled else "Pending", "containerStatuses": statuses["containers"]}
+        pod["status"] |= {"initContainerStatuses": statuses["initContainers"]} if statuses["initContainers"] else {}
         self.create("pods", namespace, pod)
         return ready
+
+    def _container(self, namespace: str, pod: str, container: Object) -> Object:
+        """Return the status of a container that has just started, or whose image cannot be pulled."""
+        image = container["image"]
+        state: Object = {"running": {"startedAt": "2026-11-01T12:00:00Z"}}
+        if image in self.missing:
+            state = {"waiting": {"reason": "ImagePullBackOff", "message": f"{BACK_OFF} {image}"}}
+            self._event(namespace, pod, f'{BACK_OFF} "{image}"')
+        status = {"name": container["name"], "ready": image not in self.missing | self.slow, "restartCount": 0}
+        return status | {"image": image, "imageID": "", "state": state}
 
     def _event(self, namespace: str, pod: str, message: str) -> None:
         event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"event-{next(self._count)}"}}

@@ -13,7 +13,8 @@ from tests import servers
 from tests.scripts.cluster import Cluster
 
 STAND_IN = Path(__file__).with_name("kubectl_stand_in.py")
-KUBECTL = shutil.which("kubectl") or "kubectl"
+# Of the environment, because an older one does not know image volumes.
+KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "kubectl"
 # Python only where it is needed, because its start takes half as long as kubectl.
 WRAPPER = f"""#!/bin/sh
 case " $* " in
@@ -23,7 +24,7 @@ esac
 """
 CHAMPION = servers.ROOT / "models" / "champion"
 VERSION = json.loads((CHAMPION / "manifest.json").read_text())["version"]
-INFERENCE, MONITOR = "localhost/mlops/inference", "localhost/mlops/monitor"
+INFERENCE, MONITOR, MODEL = (f"localhost/mlops/{name}" for name in ("inference", "monitor", "model"))
 # The cluster reacts at once; waiting longer changes no result.
 PATIENCE = {"TIMEOUT": "120", "STUCK_TIMEOUT": "0", "SMOKE_TIMEOUT": "0", "LOCK_TIMEOUT": "0"}
 
@@ -39,8 +40,8 @@ class Desk:
         self.temporary.mkdir()
         for part in ("scripts/deploying", "kustomize"):
             shutil.copytree(servers.ROOT / part, self.repository / part)
-        (self.repository / "docs").mkdir()
-        for part in ("scripts/deploy", "docs/cat.jpg"):
+        for part in ("scripts/deploy", "docs/cat.jpg", "models/champion/manifest.json"):
+            (self.repository / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(servers.ROOT / part, self.repository / part)
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -67,6 +68,12 @@ class Desk:
         """Let a running service stand for the pods of an image."""
         nodes = json.loads(self.nodes.read_text())
         nodes[f"{registry}/inference:{tag}"] = {"port": port, "bundle": str(bundle)}
+        self.nodes.write_text(json.dumps(nodes))
+
+    def model(self, version: str, port: int, bundle: Path = CHAMPION) -> None:
+        """Let a running service stand for the pods with the image of a model."""
+        nodes = json.loads(self.nodes.read_text())
+        nodes[f"{MODEL}:{version}"] = {"port": port, "bundle": str(bundle)}
         self.nodes.write_text(json.dumps(nodes))
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -98,6 +105,14 @@ class Desk:
             assert line, f"ended before it printed {text!r}:\n{printed}"
             printed += line
         return printed
+
+    def running_model(self) -> str:
+        """Return the version of the model of the service."""
+        service = self.cluster.get("deployments", "mlops", "mlops-service")["spec"]["template"]["spec"]
+        images = [one["image"] for one in service.get("initContainers", [])]
+        images += [volume["image"]["reference"] for volume in service["volumes"] if "image" in volume]
+        (version,) = [image.removeprefix(f"{MODEL}:") for image in images if image.startswith(MODEL)]
+        return version
 
     def running(self) -> list[str]:
         """Return the images of the service and of the job."""

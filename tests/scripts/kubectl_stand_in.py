@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 REAL = os.environ["REAL_KUBECTL"]
 PORT_FORWARD = re.compile(r"port-forward -n (mlops|team-a) (svc/[a-z-]*mlops-service|pod/[a-z0-9-]+) :(8000|9090)")
-EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat models/champion/manifest.json")
+EXEC = re.compile(r"exec ([a-z0-9-]+) -n (mlops|team-a) -- cat (?:models/champion|../model/bundle)/manifest.json")
 
 
 def fail(message: str) -> NoReturn:
@@ -30,11 +30,15 @@ def get(namespace: str, *arguments: str) -> Any:
 
 
 def backend(pod: Any) -> Any:
-    """Return the port and the bundle of the service that stands for the image of a pod."""
+    """Return the port and the bundle of the service that stands for the images of a pod."""
     if not pod["status"]["containerStatuses"][0]["state"].get("running"):
         fail(f"unable to forward port because pod is not running. Current status={pod['status']['phase']}")
     node = json.loads(Path(os.environ["NODE"]).read_text())
-    return node.get(pod["spec"]["containers"][0]["image"]) or node["any image"]
+    spec = pod["spec"]
+    images = [one["image"] for one in (*spec.get("initContainers", []), *spec["containers"])]
+    images += [volume["image"]["reference"] for volume in spec.get("volumes", []) if "image" in volume]
+    # A model that has a service of its own, else the service's image.
+    return next((node[image] for image in sorted(images, reverse=True) if image in node), None) or node["any image"]
 
 
 def port_forward(namespace: str, target: str) -> None:

@@ -39,7 +39,7 @@ def test_wrong_setting_is_refused(desk, settings, named):
 def test_usage_is_printed_without_a_tag(desk):
     code, printed = desk.deploy()
     assert code == 2
-    assert "usage: scripts/deploy TAG" in printed and "exit codes:" in printed
+    assert "usage: scripts/deploy [TAG] [--model VERSION]" in printed and "exit codes:" in printed
 
 
 @pytest.mark.parametrize(("key", "named"), [("key\r\n", "no cluster answers"), ("two\nkeys\n", "must hold one key")])

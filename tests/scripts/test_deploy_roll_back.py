@@ -156,16 +156,22 @@ def test_objects_not_made_by_apply_are_restored(deployed):
     assert deployed.state() == before
 
 
-def test_other_model_than_in_the_image_is_rolled_back(deployed, champion, tmp_path):
+def test_other_model_than_in_the_image_is_rolled_back(desk, champion, tmp_path):
+    """In an overlay without a component that brings the model as an image of its own."""
+    desk.cluster.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}})
+    desk.overlay("plain", namespace="team-a", resources=["../../base"], transformers=["../../addresses"])
+    plain = {"OVERLAY": "kustomize/overlays/plain"}
+    assert desk.deploy("v1", **plain)[0] == 0
     other = tmp_path / "other"
     shutil.copytree(CHAMPION, other)
     manifest = (other / "manifest.json").read_text()
     (other / "manifest.json").write_text(manifest.replace(VERSION, "another"))
-    deployed.image("v3", champion.port, other)
-    code, printed = deployed.deploy("v3")
+    desk.image("v3", champion.port, other)
+    code, printed = desk.deploy("v3", **plain)
     assert code == 1, printed
-    assert f"/ready names the model {VERSION}, but in the image is another" in printed
-    assert deployed.running()[0] == f"{INFERENCE}:v1"
+    assert f"/ready names the model {VERSION}, not another, which was deployed" in printed
+    service = desk.cluster.get("deployments", "team-a", "mlops-service")["spec"]["template"]["spec"]
+    assert service["containers"][0]["image"] == f"{INFERENCE}:v1"
 
 
 def test_leaving_pod_is_not_taken_for_the_new_one(deployed, tmp_path):

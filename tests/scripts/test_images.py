@@ -1,6 +1,7 @@
 """The arguments that scripts/images passes to Docker; tests/images builds the images."""
 
 import itertools
+import json
 import os
 import subprocess
 
@@ -19,20 +20,23 @@ def run(folder, **settings):
     return subprocess.run([SCRIPT, "v1"], env=kept | settings, cwd=folder, capture_output=True, text=True)
 
 
-def test_docker_builds_both_targets_from_the_repository(tmp_path):
+def test_docker_builds_all_targets_from_the_repository(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == ["attestations: 1"] * 2, "kind and minikube load single images only"
-    first, second = done.stdout.strip().split("\nbuild\n")
-    for target, arguments in (("inference", first.split("\n")[1:]), ("monitor", second.split("\n"))):
+    assert done.stderr.splitlines() == ["attestations: 1"] * 3, "kind and minikube load single images only"
+    version = json.loads((ROOT / "models/champion/manifest.json").read_text())["version"]
+    calls = done.stdout.strip().removeprefix("build\n").split("\nbuild\n")
+    for target, call in zip(("inference", "monitor", "model"), calls, strict=True):
+        arguments = call.split("\n")
         options = dict(itertools.pairwise(arguments))
         assert options["--target"] == target
         assert options["--tag"] == f"localhost/mlops/{target}:v1"
-        assert "VERSION=v1" in arguments
+        assert ("VERSION=" + (version if target == "model" else "v1")) in arguments
+        assert (f"localhost/mlops/model:{version}" in arguments) is (target == "model")
         assert arguments[-1] == "."
         assert "--format" not in arguments, "Docker has no such option"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert f"GIT_COMMIT={commit.strip()}" in first.replace("-dirty", "")
+    assert f"GIT_COMMIT={commit.strip()}" in calls[0].replace("-dirty", "")
 
 
 def test_registry_base_and_options_are_passed_on(tmp_path):

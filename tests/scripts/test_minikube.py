@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.scripts.desk import CHAMPION, INFERENCE, Desk
+from tests.scripts.desk import CHAMPION, INFERENCE, VERSION, Desk
 
 # Each fails at arguments that the script does not use.
 DOCKER = """#!/bin/sh
@@ -81,10 +81,12 @@ def test_images_are_built_and_deployed_and_again_with_a_change(laptop):
     assert code == 0, printed
     tag = laptop.git("rev-parse", "--short=12", "HEAD")
     assert CALICO in asked
-    for image in ("inference", "monitor"):
+    for image in ("inference", "monitor", "model"):
         assert any(line.endswith(f"--target {image} --tag localhost/mlops/{image}:{tag} .") for line in asked)
-        assert f"loaded: archive of localhost/mlops/{image}:{tag}" in asked
+        version = VERSION if image == "model" else tag
+        assert f"loaded: archive of localhost/mlops/{image}:{version}" in asked
     assert laptop.tag() == tag
+    assert laptop.desk.running_model() == VERSION
     for name, namespace in {"mlops-service": "mlops", "grafana": "monitoring", "prometheus": "monitoring"}.items():
         assert f"minikube service {name} -n {namespace} --url" in printed
         laptop.desk.cluster.get("services", namespace, name)

@@ -1,6 +1,7 @@
 """Challengers and champions in a real MLflow registry."""
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,6 +206,43 @@ def test_commands_register_gate_fetch_and_list(client, mlflow_address, logged, t
     assert main([*address, "list"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("commands ")]
     assert sorted(rows) == [["commands", "1", "1"], ["commands", "2", "2", "challenger,", "champion"]]
+
+
+def test_history_lists_champions_with_verdicts_and_images(
+    client, mlflow_address, logged, data, tmp_path, capsys, engine
+):
+    address = ["--tracking-uri", mlflow_address]
+    first, second = (logged("told", version) for version in ("m1", "m2"))
+    submit(client, first, data, None)
+    submit(client, second, data, None)
+    assert main([*address, "publish", "--name", "told"]) == 0
+    assert main([*address, "publish", "m1", "--name", "told"]) == 0
+    promote(client, "told", "1")
+    assert main([*address, "history", "--name", "told"]) == 0
+    rows = capsys.readouterr().out.splitlines()[-6:]
+    assert [row.split()[5:7] for row in rows[:4:2]] == [["1", "m1"], ["2", "m2"]]
+    assert rows[4].split()[2:6] == ["to", "now", "1", "m1"]
+    assert "There is no champion of these classes yet" in rows[0]
+    assert "no worse than the champion" in rows[2] and "held-out images" in rows[2]
+    assert rows[4].endswith("made champion without the gate")
+    assert rows[1].split() == ["localhost/mlops/model:m1@sha256:0"]
+    assert rows[3].split() == ["localhost/mlops/model:m2@sha256:0"]
+    client.set_registered_model_alias("told", CHAMPION, "2")
+    assert main([*address, "history", "--name", "told"]) == 0
+    assert "by other means than ml.registry: version 2 is champion." in capsys.readouterr().out
+    assert main([*address, "publish", "m3", "--name", "told"]) == 2
+    assert "told has no version m3" in capsys.readouterr().err
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """Let a program that only names an image's id stand for Podman."""
+    program = tmp_path / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nwhile [ "$1" != --iidfile ]; do shift; done\nprintf sha256:0 >"$2"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ENGINE", "podman")
 
 
 def test_gate_says_that_the_served_bundle_has_other_classes(client, mlflow_address, logged, tmp_path, capsys):

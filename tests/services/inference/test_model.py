@@ -3,6 +3,7 @@ import pytest
 from services.inference import model
 from tests import bundles
 from tests.services.inference.client import Client, assert_problem, create_client
+from tests.signatures import key_pair, sign
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +88,29 @@ def test_reload_refuses_a_bundle_whose_check_fails(tmp_path, monkeypatch, script
     model.preload(bundles.write(tmp_path))
     model.reload(tmp_path)
     assert words in create_client(model_dir=tmp_path).get("/ready").json["refused"]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return key_pair(tmp_path_factory.mktemp("keys"))
+
+
+def test_service_with_a_key_serves_a_signed_bundle_only(tmp_path, keys):
+    folder = bundles.write(tmp_path / "bundle")
+    unready(create_client(model_dir=folder, model_public_key=keys.public), "the bundle is not signed")
+    sign(folder, keys.private)
+    ready = create_client(model_dir=folder, model_public_key=keys.public).get("/ready")
+    assert ready.json["model"]["version"] == "1"
+    unready(create_client(model_dir=folder, model_public_key=tmp_path / "none.pem"), "none.pem")
+
+
+def test_reload_with_a_key_keeps_the_signed_bundle(tmp_path, keys):
+    model.preload(sign(bundles.write(tmp_path), keys.private), keys.public)
+    bundles.write(tmp_path, version="2")
+    model.reload(tmp_path, keys.public)
+    ready = create_client(model_dir=tmp_path, model_public_key=keys.public).get("/ready").json
+    assert ready["model"]["version"] == "1"
+    assert "was changed after it was signed" in ready["refused"]
+    model.reload(sign(tmp_path, keys.private), keys.public)
+    ready = create_client(model_dir=tmp_path, model_public_key=keys.public).get("/ready").json
+    assert (ready["model"]["version"], ready["refused"]) == ("2", None)

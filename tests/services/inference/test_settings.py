@@ -30,6 +30,7 @@ def test_empty_variable_is_unset(monkeypatch):
 def test_every_setting_is_read_from_its_variable(monkeypatch, tmp_path):
     given = {
         **{"HOST": "0.0.0.0", "PORT": "81", "WORKERS": "3", "MAX_IN_FLIGHT": "4", "MODEL_DIR": "/m"},
+        **{"MODEL_PUBLIC_KEY": "/key.pem"},
         **{"MAX_UPLOAD_BYTES": "1000", "MAX_PIXELS": "2000", "MAX_PICTURES": "6", "UPLOAD_TIMEOUT": "7"},
         **{"MAX_UPLOAD_MEMORY": "2000000", "GRACEFUL_TIMEOUT": "8", "LOG_LEVEL": "DEBUG", "METRICS_PORT": "82"},
         **{"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new"), "DRAIN_FILE": str(tmp_path / "drain")},
