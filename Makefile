@@ -11,7 +11,7 @@ $(error TORCH=$(TORCH) is not known: TORCH=cpu installs PyTorch without its pack
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up mlflow train need-data data score need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets validate lock audit clean
+.PHONY: help up mlflow train need-data data score drift need-folder demo images deploy minikube labelled-images test test-faults test-images bench lint find-secrets validate lock audit clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +35,12 @@ data: $(VENV)/full.stamp ## download the public photos to data/cats-vs-dogs
 score: need-folder $(VENV)/up.stamp ## predict all images of a folder: FOLDER=<folder> [OUT=scores.csv] [ARGS=…]
 	@$(BIN)/python -m ml.score "$(FOLDER)" --out "$(or $(OUT),scores.csv)" $(ARGS)
 
+drift: need-folder $(VENV)/up.stamp ## compare a folder of images with a model's reference: FOLDER=<folder> [MODEL_DIR=models/champion] [ARGS=…]
+	@$(BIN)/python -m ml.drift compare "$(FOLDER)" --model "$(or $(MODEL_DIR),models/champion)" $(ARGS)
+
 need-folder:
-	@test -n "$(FOLDER)" || { echo "Name the folder of images: make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
-	@test -e "$(FOLDER)" || { echo "There is no folder $(FOLDER): make score FOLDER=<folder> OUT=scores.csv"; exit 2; }
+	@test -n "$(FOLDER)" || { echo "Name the folder of images: make $(MAKECMDGOALS) FOLDER=<folder>"; exit 2; }
+	@test -e "$(FOLDER)" || { echo "There is no folder $(FOLDER): make $(MAKECMDGOALS) FOLDER=<folder>"; exit 2; }
 
 demo: $(VENV)/full.stamp ## run the whole loop on drawn images, in a temporary folder
 	@$(BIN)/python -m scripts.demo

@@ -122,8 +122,30 @@ class Histogram(_Section):
     shares: list[float]
 
 
+class Quantiles(_Section):
+    """Distribution of one signal, in bins that hold about the same share of the images."""
+
+    edges: list[float] = Field(description="between the bins, ascending; a value equal to an edge is below it")
+    shares: list[float] = Field(min_length=1, description="of the bins, one more than edges")
+
+    @model_validator(mode="after")
+    def _edges_between_shares(self) -> Self:
+        if len(self.shares) != len(self.edges) + 1:
+            raise ValueError("shares has not one number more than edges")
+        if sorted(self.edges) != self.edges:
+            raise ValueError("edges are not ascending")
+        return self
+
+
+class ConfidenceMoments(_Section):
+    """Mean and spread of the confidences, to judge the accuracy that they promise."""
+
+    mean: float
+    deviation: float = Field(description="standard deviation")
+
+
 class Reference(_Section):
-    """Distributions on the test split, the reference for drift."""
+    """Distributions on the test split, or on newer images of ``ml.drift reference``: the reference for drift."""
 
     predicted_classes: dict[str, float] = Field(description="share of each predicted class")
     confidence_bins: list[float] = Field(description="edges, one more than shares")
@@ -131,6 +153,10 @@ class Reference(_Section):
     pictures: dict[str, Histogram] = Field(
         default_factory=dict, description="of the decoded images; see bundle.image_statistics"
     )
+    images: int | None = Field(default=None, gt=0, description="number of images; null in older bundles")
+    signals: dict[str, Quantiles] = Field(default_factory=dict, description="by signal; see bundle.signals")
+    uncertain: float | None = Field(default=None, description="share of flagged images")
+    confidence: ConfidenceMoments | None = Field(default=None, description="null in older bundles")
 
     @model_validator(mode="after")
     def _edges_around_shares(self) -> Self:

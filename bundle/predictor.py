@@ -91,12 +91,19 @@ class Predictor:
         Returns:
             The rows of ``predict``, and a flag per image, shape ``(n,)``; None where the bundle sets no limits.
         """
+        probabilities, uncertain, _ = self.answer_with_scores(pixels)
+        return probabilities, uncertain
+
+    def answer_with_scores(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, NDArray[np.float32] | None]:
+        """Compute ``answer`` and the out-of-distribution scores, shape ``(n,)``, which are None without limits."""
         limits = self.manifest.uncertainty
         if limits is None:
-            return self.predict(pixels), None
-        probabilities, distances = self.measure(pixels)
+            return self.predict(pixels), None, None
+        probabilities, scores = self.measure(pixels)
         unsure = probabilities.max(1) < limits.least_confidence
-        return probabilities, unsure | (distances > limits.greatest_distance)
+        return probabilities, unsure | (scores > limits.greatest_distance), scores
 
     def measure(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute the rows of ``predict`` and, with a graph that has them, the distances, shape ``(n,)``."""

@@ -20,7 +20,8 @@ from ml.data.scan import scan
 from ml.evaluation import evaluation as evaluations
 from ml.evaluation import out_of_distribution, plots, robustness
 from ml.evaluation.evaluation import Evaluation
-from ml.evaluation.metrics import metrics, reference, summary
+from ml.evaluation.metrics import metrics, summary
+from ml.evaluation.reference import reference
 from ml.export import graph, mlflow_model
 from ml.export.limits import choose_limits, cross_validated_scores, measure_limits
 from ml.export.serving_model import ServingModel
@@ -188,7 +189,9 @@ def evaluate(run: TrainingRun, bundle: Bundle) -> tuple[Bundle, Evaluation]:
     manifest = bundle.manifest.model_copy(
         update={
             "metrics": values,
-            "reference": reference(evaluation),
+            "reference": reference(
+                evaluation.classes, evaluation.probabilities, evaluation.signals, evaluation.uncertain
+            ),
             "acceptance": robustness.measure(bundle, run.photos) if run.photos else None,
             "neither": out_of_distribution.measure(bundle, run.out_of_distribution),
             "other_sets": {

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bundle.image_statistics import RANGES, statistics
+from bundle import signals
+from bundle.image_statistics import RANGES
 from bundle.load import Bundle
 from bundle.predictor import Predictor
 from bundle.preprocess import decode
@@ -17,7 +18,7 @@ from ml.data.dataset import LabelledImage
 
 BATCH = 32
 
-Answers = tuple[NDArray[np.float32], NDArray[np.bool_] | None, dict[str, NDArray[np.float32]]]
+Answers = tuple[NDArray[np.float32], NDArray[np.bool_] | None, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Evaluation:
         classes: Class names in output order.
         statistics: Values of ``bundle.image_statistics`` by name, each of shape ``(n,)``.
         uncertain: Whether the service flags each answer, shape ``(n,)``; None if the bundle has no limits for it.
+        signals: From ``bundle.signals.measure``, one row per image.
     """
 
     images: tuple[LabelledImage, ...]
@@ -39,6 +41,7 @@ class Evaluation:
     classes: tuple[str, ...]
     statistics: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     uncertain: NDArray[np.bool_] | None = None
+    signals: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, len(signals.SIGNALS)), np.float32))
 
     @property
     def predictions(self) -> NDArray[np.int64]:
@@ -78,7 +81,8 @@ def evaluate(
 
     def answer(batch: Sequence[LabelledImage]) -> Answers:
         pixels = np.stack([decode(corrupt(i.path.read_bytes()), settings.size, settings.resize) for i in batch])
-        return *predictor.answer(pixels), statistics(pixels)
+        probabilities, uncertain, scores = predictor.answer_with_scores(pixels)
+        return probabilities, uncertain, signals.measure(pixels, probabilities, scores)
 
     batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
     # Threads, since decoding and ONNX Runtime both release the GIL.
@@ -90,12 +94,14 @@ def evaluate(
         for one in pool.map(answer, batches):
             answers.append(one)
             bar.update(len(one[0]))
-    probabilities, flags, numbers = zip(*answers, strict=True)
+    probabilities, flags, rows = zip(*answers, strict=True)
+    measured = np.concatenate(rows)
     return Evaluation(
         tuple(images),
         np.array([image.label for image in images]),
         np.concatenate(probabilities),
         tuple(bundle.manifest.classes),
-        {name: np.concatenate([part[name] for part in numbers]) for name in RANGES},
+        {name: measured[:, signals.SIGNALS.index(name)] for name in RANGES},
         np.concatenate(flags) if bundle.manifest.uncertainty else None,
+        measured,
     )

@@ -1,15 +1,13 @@
-"""Compute the metrics and reference distributions of an evaluation for the manifest."""
+"""Compute the metrics of an evaluation for the manifest."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from bundle.image_statistics import RANGES
-from bundle.manifest import CalibrationBin, Histogram, Metrics, Mistake, Reference
+from bundle.manifest import CalibrationBin, Metrics, Mistake
 from ml.evaluation.evaluation import Evaluation
 
 CALIBRATION_BINS = 15
-REFERENCE_BINS = 20
 WORST_MISTAKES = 12
 # An image is called dark, blurred, … if it is among this most extreme share of its set.
 UNUSUAL = 0.1
@@ -85,25 +83,6 @@ def _worst_mistakes(evaluation: Evaluation) -> list[Mistake]:
             )
         )
     return mistakes
-
-
-def reference(evaluation: Evaluation) -> Reference:
-    """Compute the distributions to compare live traffic with."""
-    classes = len(evaluation.classes)
-    shares = np.bincount(evaluation.predictions, minlength=classes) / len(evaluation.labels)
-    confidences = _histogram(evaluation.confidences, (1 / classes, 1))
-    return Reference(
-        predicted_classes=dict(zip(evaluation.classes, shares.tolist(), strict=True)),
-        confidence_bins=confidences.bins,
-        confidence_shares=confidences.shares,
-        pictures={name: _histogram(values, RANGES[name]) for name, values in evaluation.statistics.items()},
-    )
-
-
-def _histogram(values: NDArray[np.float32], limits: tuple[float, float]) -> Histogram:
-    # Values beyond the limits, also by a rounding error, count in the outermost bins.
-    counts, edges = np.histogram(values.clip(*limits), REFERENCE_BINS, range=limits)
-    return Histogram(bins=edges.tolist(), shares=(counts / counts.sum()).tolist())
 
 
 def summary(values: Metrics) -> str:

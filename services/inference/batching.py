@@ -4,7 +4,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import numpy as np
@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 
 MAX_BATCH = 4  # images; larger batches hardly cost less per image, and the first request would wait for the last
 
-Outputs = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+
+class Outputs(NamedTuple):
+    """Outputs for ``n`` images.
+
+    Attributes:
+        probabilities: Shape ``(n, classes)``.
+        uncertain: A flag per image, or None where the bundle sets no limits.
+        signals: From ``bundle.signals.measure``.
+    """
+
+    probabilities: NDArray[np.float32]
+    uncertain: NDArray[np.bool_] | None
+    signals: NDArray[np.float32]
 
 
 @dataclass(eq=False)
@@ -37,7 +49,7 @@ class Batcher:
 
         Args:
             decode: Turns a request's images into pixels, shape ``(n, size, size, 3)``; may raise.
-            run: Turns pixels into probabilities, shape ``(n, classes)``, and flags, shape ``(n,)``, or None for these.
+            run: Turns pixels into outputs.
             threads: Batches at the same time.
         """
         self._decode, self._run = decode, run
@@ -120,5 +132,5 @@ def _attempt(function: Callable[..., Any], argument: Any) -> Any:
 
 
 def _rows(outputs: Any, own: slice) -> Outputs:
-    rows, flags = outputs
-    return rows[own], None if flags is None else flags[own]
+    uncertain = None if outputs.uncertain is None else outputs.uncertain[own]
+    return Outputs(outputs.probabilities[own], uncertain, outputs.signals[own])

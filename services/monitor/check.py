@@ -18,6 +18,8 @@ from services.monitor.settings import Settings, mask_credentials
 
 MAX_REASONS = 5
 GENERATED = "the generated image"
+# So that the service counts these images apart from its clients'.
+HEADERS = {"X-Request-Source": "monitor"}
 
 
 class _Model(BaseModel):
@@ -85,6 +87,7 @@ def _predict_all(settings: Settings, images: list[tuple[str | None, Path | None]
     outcomes: list[_Outcome] = []
     try:
         with time_limit(settings.check_timeout), requests.Session() as session:
+            session.headers.update(HEADERS)
             if settings.predict_api_key_file:
                 session.auth = _api_key(settings.predict_api_key_file.read_text().strip())
             for label, path in images:

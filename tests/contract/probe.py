@@ -15,7 +15,16 @@ from typing import Any
 import gevent
 from PIL import Image
 
-COMMANDS = ("ml.train", "ml.data", "ml.evaluate", "ml.registry", "ml.score", "services.monitor", "scripts.up")
+COMMANDS = (
+    "ml.train",
+    "ml.data",
+    "ml.evaluate",
+    "ml.registry",
+    "ml.score",
+    "ml.drift",
+    "services.monitor",
+    "scripts.up",
+)
 SUB_COMMAND = re.compile(r"^ {4}([a-z][\w-]*)", re.MULTILINE)
 KEY = "a-key-of-the-tests"
 

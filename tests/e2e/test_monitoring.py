@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 import requests
 
+from bundle.signals import POSITIONS, SIGNALS
 from services.inference.telemetry.prometheus import LATENCY
 from tests import bundles, drawn_images, monitor, prometheus, servers
 from tests.drawn_images import BLUE, GREEN, RED, WHITE
@@ -25,6 +26,11 @@ REFERENCE = {
     "predicted_classes": {"red": 0.5, "green": 0.25, "blue": 0.25},
     "confidence_bins": [0.3, 0.6, 0.9, 1.0],
     "confidence_shares": [0.1, 0.2, 0.7],
+    "images": 400,
+    # Three bins, of which the last has the brightest, sharpest, … half.
+    "signals": {key: {"edges": [0.2, 0.9], "shares": [0.25, 0.25, 0.5]} for key in SIGNALS},
+    "uncertain": 0.01,
+    "confidence": {"mean": 0.95, "deviation": 0.05},
 }
 METRICS = bundles.manifest_for(b"", bundles.CLASSES, bundles.SIZE)["metrics"] | {"accuracy": 0.9}
 # To the first service: 6 + 1 that are answered, 415, 500, and the monitor's 5; to the second: 200, 400 and 503.
@@ -40,8 +46,15 @@ EMPTY_AT_REST = {
     "Latency of /predict",
     "Latency of /predict, distribution",
     "Share of the classes, live and before deployment",
-    "Share of pictures with at most this confidence",
-    "Distance from the held-out pictures",
+    "Distance from the reference",
+    "Accuracy without labels",
+    "Uncertain answers",
+    "Brightness",
+    "Contrast",
+    "Sharpness",
+    "Out-of-distribution score",
+    "Confidence, by position",
+    "Label, by position",
     "Accuracy now",
     "Pictures in the last check",
     "Last check",
@@ -201,18 +214,29 @@ def test_model_dashboard_compares_live_shares_with_the_reference(monitoring):
     assert classes["B"] == {("red",): 0.5, ("green",): 0.25, ("blue",): 0.25}
     assert classes["A"].keys() == classes["B"].keys()
     assert sum(classes["A"].values()) == pytest.approx(1)
-    # 4 + 3 red, 3 + 1 green, 2 + 1 blue of 14.
-    assert classes["A"][("red",)] == pytest.approx(7 / 14, abs=0.05)
-    confidence = show("Share of pictures with at most this confidence")
-    assert confidence["B"] == pytest.approx(
-        {("0.1",): 0, ("0.2",): 0, ("0.3",): 0, ("0.6",): 0.1, ("0.9",): 0.3, ("1.0",): 1}
-    )
-    assert confidence["B"].keys() < confidence["A"].keys()
-    assert confidence["A"][("1.0",)] == pytest.approx(1)
-    assert confidence["A"][("0.6",)] == 0
-    distance = show("Distance from the held-out pictures")
-    # Of the confidences: at 0.9 the reference has 0.3, the live distribution 0.
-    assert distance["A"][()] < 0.1 and distance["B"][()] == pytest.approx(0.3)
+    # 4 red, 3 green and 2 blue. Without the monitor's, more than half of which are red.
+    assert classes["A"][("red",)] == pytest.approx(4 / 9, abs=0.05)
+
+
+def test_model_dashboard_shows_signals_beside_their_reference(monitoring):
+    show = partial(monitoring.panel, "model")
+    for title in ("Brightness", "Sharpness", "Out-of-distribution score", "Confidence, by position"):
+        panel = show(title)
+        assert panel["B"] == pytest.approx(
+            {(str(at),): 0.25 * (at >= 0.25) + 0.25 * (at >= 0.5) + 0.5 * (at >= 1) for at in POSITIONS}
+        )
+        assert panel["A"].keys() - panel["B"].keys() == {("+Inf",)}
+        assert panel["A"][("1.0",)] == pytest.approx(1)
+    # Plain images are not sharp at all, and their confidence is over 0.9.
+    assert show("Sharpness")["A"][("0.25",)] == pytest.approx(1)
+    assert show("Confidence, by position")["A"][("0.95",)] == 0
+    distance = show("Distance from the reference")
+    assert distance["A"][("mlops-service", "sharpness")] == pytest.approx(0.75)
+    assert distance["A"][("mlops-service", "confidence")] == pytest.approx(0.5)
+    assert distance["B"][()] > 0
+    accuracy = show("Accuracy without labels")
+    assert 0.9 < accuracy["A"][("mlops-service",)] <= 1 and accuracy["B"] == {(): 0.95}
+    assert show("Uncertain answers")["B"] == {(): 0.01}
 
 
 def test_rules_are_evaluated_without_error(monitoring):

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from tests import prometheus
-from tests.kustomize import burn_rates, manifests
+from tests.kustomize import burn_rates, drift_windows, manifests
 from tests.kustomize.prometheus_config import RUNBOOKS, queries, rules, static
 
 FILES = sorted((Path(__file__).parent / "prometheus").glob("*.yml"))
-DOCUMENTS = [burn_rates.document(alert) for alert in burn_rates.BUDGETS]
+DOCUMENTS = {alert: burn_rates.document(alert) for alert in burn_rates.BUDGETS} | {"drift": drift_windows.alerts()}
 PAGES = {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"}
 REPOSITORY = "{{ $externalLabels.repository }}/blob/HEAD/"
 JOBS = {"mlops-service": "pod:8000", "pushgateway": "pod:9091", "prometheus": "localhost:9090"}
@@ -39,8 +39,8 @@ def test_alerts_fire_when_they_should(file):
     promtool("test", "rules", file)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=burn_rates.BUDGETS)
-def test_burn_rate_alerts_fire_when_they_should(tmp_path, document):
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_computed_alerts_fire_when_they_should(tmp_path, document):
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(document))
     promtool("test", "rules", tmp_path / "tests.yml")
 
@@ -49,7 +49,7 @@ def test_burn_rate_alerts_fire_when_they_should(tmp_path, document):
 def test_alert_has_a_firing_and_a_silent_case(rule):
     fires = {
         any(rule["labels"].items() <= expected["exp_labels"].items() for expected in case["exp_alerts"])
-        for document in [*DOCUMENTS, *(yaml.safe_load(file.read_text()) for file in FILES)]
+        for document in [*DOCUMENTS.values(), *(yaml.safe_load(file.read_text()) for file in FILES)]
         for test in document["tests"]
         for case in test.get("alert_rule_test", [])
         if case["alertname"] == rule["alert"]

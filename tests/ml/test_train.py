@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from bundle.load import load
 from bundle.predictor import Predictor
+from bundle.signals import SIGNALS
 from ml.data.sample import sample
 from ml.evaluation.robustness import CORRUPTIONS
 from ml.model.classifier import build
@@ -156,6 +157,8 @@ def test_manifest_has_robustness_and_out_of_distribution(first):
     assert manifest.neither.keys() == {"greens"} and manifest.neither["greens"].pictures == 5
     assert manifest.uncertainty.flagged <= 0.01 and manifest.metrics.uncertain is not None
     assert manifest.reference.pictures.keys() == {"brightness", "contrast", "sharpness"}
+    assert manifest.reference.images == manifest.metrics.pictures
+    assert list(manifest.reference.signals) == list(SIGNALS)
     assert "torch" in manifest.training.machine
     card = (folder / "MODEL_CARD.md").read_text()
     assert "On 20 other photos" in card and "| greens | 5 |" in card

@@ -42,7 +42,9 @@ def test_python_without_ensurepip_leaves_no_half_environment(tmp_path):
     assert not venv.exists()
 
 
-@pytest.mark.parametrize(("verb", "right"), [("train", "make train DATA="), ("score", "make score FOLDER=")])
+@pytest.mark.parametrize(
+    ("verb", "right"), [("train", "make train DATA="), ("score", "make score FOLDER="), ("drift", "make drift FOLDER=")]
+)
 def test_verb_without_its_folder_installs_nothing(tmp_path, verb, right):
     done = make(verb, f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 2
@@ -50,7 +52,7 @@ def test_verb_without_its_folder_installs_nothing(tmp_path, verb, right):
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.parametrize("setting", ["train DATA=", "score FOLDER="])
+@pytest.mark.parametrize("setting", ["train DATA=", "score FOLDER=", "drift FOLDER="])
 def test_verb_with_a_missing_folder_starts_nothing(tmp_path, setting):
     missing = tmp_path / "no such folder"
     done = make(*f"{setting}{missing}".split(" ", 1), f"VENV={tmp_path / 'venv'}")

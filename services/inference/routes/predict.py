@@ -4,12 +4,14 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
-from flask import Response, after_this_request, g
+from flask import Response, after_this_request, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from numpy.typing import NDArray
 
+from bundle import signals
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
+from bundle.predictor import Predictor
 from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
 from services.inference.batching import Batcher, Outputs
 from services.inference.container.cgroups import cpu_limit
@@ -19,7 +21,7 @@ from services.inference.problems import TOO_LARGE, Problem, image_problem
 from services.inference.routes import REQUEST_ID, client_blueprint
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
-from services.inference.telemetry import prometheus
+from services.inference.telemetry import drift, prometheus
 from services.inference.uploads import base64_images, body
 
 BINARY = {"type": "string", "format": "binary"}
@@ -63,7 +65,7 @@ def create_batcher(model: Model, settings: Settings) -> Batcher:
     """Create the batcher for one model."""
     return Batcher(
         lambda images: _decode(images, model.require().manifest, settings.max_pixels),
-        lambda pixels: model.require().answer(pixels),
+        lambda pixels: _run(model.require(), pixels),
         threads=max(1, cpu_limit() // settings.workers),
     )
 
@@ -71,6 +73,7 @@ def create_batcher(model: Model, settings: Settings) -> Batcher:
 def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory: UploadMemory) -> APIBlueprint:
     """Create the route for one model and its limits."""
     limiter = ConcurrencyLimiter(settings.max_in_flight)
+    recorder = drift.Recorder(model.predictor.manifest) if model.predictor else None
     routes = client_blueprint("predict", settings)
 
     @routes.post("/predict", summary="Classify images", responses=RESPONSES, openapi_extensions=DOCUMENTED)
@@ -83,7 +86,21 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
             g.log_fields["pictures"] = len(images)
             with limiter.acquire():
                 outputs = batcher.predict(images)
-        return _answer(manifest, outputs)
+        answers = _answers(manifest, outputs)
+
+        @after_this_request  # the self-test is no request
+        def count(response: Response) -> Response:
+            assert recorder, "there is a model"
+            recorder.record(answers, outputs.signals, drift.source_of(request))
+            for answer in answers:
+                prometheus.confidence.labels(answer["label"]).observe(answer["confidence"])
+            return response
+
+        about = {"name": manifest.name, "version": manifest.version}
+        if len(answers) > 1:
+            return {"predictions": answers, "model": about}
+        g.log_fields["label"] = answers[0]["label"]
+        return {**answers[0], "model": about}
 
     return routes
 
@@ -107,21 +124,13 @@ def _decode(images: list[bytes], manifest: Manifest, max_pixels: int) -> NDArray
     return pixels
 
 
-def _answer(manifest: Manifest, outputs: Outputs) -> dict[str, Any]:
-    rows, flags = outputs
-    answers = [to_answer(manifest.classes, row) for row in rows]
+def _run(predictor: Predictor, pixels: NDArray[np.uint8]) -> Outputs:
+    probabilities, uncertain, scores = predictor.answer_with_scores(pixels)
+    return Outputs(probabilities, uncertain, signals.measure(pixels, probabilities, scores))
+
+
+def _answers(manifest: Manifest, outputs: Outputs) -> list[dict[str, Any]]:
+    answers = [to_answer(manifest.classes, row) for row in outputs.probabilities]
     for index, answer in enumerate(answers):
-        answer["uncertain"] = None if flags is None else bool(flags[index])
-
-    @after_this_request  # the self-test is no request
-    def count(response: Response) -> Response:
-        for answer in answers:
-            prometheus.predictions.labels(answer["label"]).inc()
-            prometheus.confidence.labels(answer["label"]).observe(answer["confidence"])
-        return response
-
-    model = {"name": manifest.name, "version": manifest.version}
-    if len(answers) > 1:
-        return {"predictions": answers, "model": model}
-    g.log_fields["label"] = answers[0]["label"]
-    return {**answers[0], "model": model}
+        answer["uncertain"] = None if outputs.uncertain is None else bool(outputs.uncertain[index])
+    return answers

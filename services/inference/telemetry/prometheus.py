@@ -12,6 +12,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
 from bundle.manifest import Manifest, Reference
 from services.inference.model import Model
+from services.inference.telemetry import drift
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"))
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -20,23 +21,19 @@ EDGE_TOLERANCE = 1e-6  # single precision's rounding, far below the width of any
 FIRST_SEEN = (200, 500, 503)  # statuses that the objectives are computed from
 
 requests = Counter("request_count", "Requests answered", ["endpoint", "method", "status"])
-predictions = Counter("predictions", "Images classified", ["label"])
 confidence = Histogram("prediction_confidence", "Probability of the label", ["label"], buckets=CONFIDENCE)
 in_flight = Gauge("predictions_in_flight", "Requests being predicted now", multiprocess_mode="livesum")
 shed = Counter("requests_shed", "Requests refused because too many were in flight")
 model_info = Gauge("model_info", "The model being served", ["name", "version"], multiprocess_mode="livemax")
 model_ready = Gauge("model_ready", "1 if every worker has a model", multiprocess_mode="livemin")
 model_refused = Gauge("model_refused", "1 if a newer bundle was refused", multiprocess_mode="livemax")
-
-
-def _reference(name: str, about: str, labels: list[str]) -> Gauge:
-    # All workers set the same values, except for a moment when a new model replaces an old one.
-    return Gauge(name, about, labels, multiprocess_mode="livemostrecent")
-
-
-test_accuracy = _reference("model_held_out_accuracy", "Accuracy on the test split", ["name", "version"])
-class_share = _reference("model_reference_prediction_share", "Share of each class on the test split", ["label"])
-confidence_share = _reference("model_reference_confidence_share", "Share of the test split up to a confidence", ["le"])
+test_accuracy = drift.reference_gauge("model_held_out_accuracy", "Accuracy on the test split", "name", "version")
+class_share = drift.reference_gauge(
+    "model_reference_prediction_share", "Share of each class on the test split", "label"
+)
+confidence_share = drift.reference_gauge(
+    "model_reference_confidence_share", "Share of the test split up to a confidence", "le"
+)
 
 
 def init_app(app: OpenAPI, model: Model, endpoint: Callable[[Request], str]) -> GunicornPrometheusMetrics:
@@ -59,8 +56,8 @@ def init_app(app: OpenAPI, model: Model, endpoint: Callable[[Request], str]) -> 
 
 def _describe(manifest: Manifest) -> None:
     model_info.labels(manifest.name, manifest.version).set(1)
+    drift.describe(manifest)
     for label in manifest.classes:
-        predictions.labels(label)
         confidence.labels(label)
     if manifest.metrics:
         test_accuracy.labels(manifest.name, manifest.version).set(manifest.metrics.accuracy)

@@ -9,7 +9,7 @@ import pytest
 
 from ml.data.dataset import LabelledImage
 from ml.evaluation.evaluation import Evaluation
-from ml.evaluation.metrics import metrics, reference, summary
+from ml.evaluation.metrics import metrics, summary
 
 # Five images of cat (0) and dog (1). The answers for the third and the fifth are wrong.
 LABELS = [0, 0, 1, 1, 1]
@@ -50,25 +50,6 @@ def test_metrics_of_full_confidence_are_finite():
 
 def test_class_without_images_has_no_recall():
     assert metrics(evaluation([0, 0], [[0.9, 0.1], [0.4, 0.6]])).recall == {"cat": 0.5}
-
-
-def test_reference_has_the_shares_of_classes_and_confidences():
-    found = reference(evaluation())
-    assert found.predicted_classes == pytest.approx({"cat": 0.8, "dog": 0.2})
-    assert found.confidence_bins[0] == 0.5 and found.confidence_bins[-1] == 1 and len(found.confidence_bins) == 21
-    assert sum(found.confidence_shares) == pytest.approx(1)
-    # Edges at 0.025 steps: 0.55, 0.7, 0.8 and twice 0.9.
-    shares = {round(e, 3): s for e, s in zip(found.confidence_bins, found.confidence_shares, strict=False) if s}
-    assert sum(s for e, s in shares.items() if e > 0.85) == pytest.approx(0.4)
-    assert sum(s for e, s in shares.items() if e < 0.75) == pytest.approx(0.4)
-
-
-def test_reference_counts_values_beyond_an_edge():
-    just_below = np.nextafter(np.float32(1 / 3), np.float32(0))
-    assert reference(evaluation([0, 1], [[just_below] * 3] * 2, ("a", "b", "c"))).confidence_shares[0] == 1
-    found = reference(evaluation(sharpness=np.array([0.0, 0.24, 0.26, 3.0, 0.1], np.float32))).pictures["sharpness"]
-    assert found.bins[0] == 0 and found.bins[-1] == 0.25 and sum(found.shares) == pytest.approx(1)
-    assert found.shares[-1] == pytest.approx(0.6)
 
 
 def test_worst_mistakes_come_first_with_their_unusual_traits():

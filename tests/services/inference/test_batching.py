@@ -4,7 +4,7 @@ import gevent
 import numpy as np
 import pytest
 
-from services.inference.batching import MAX_BATCH, Batcher
+from services.inference.batching import MAX_BATCH, Batcher, Outputs
 
 TIMEOUT = 30
 
@@ -27,7 +27,8 @@ class Model:
             assert self.proceed.wait(TIMEOUT)
         if 66 in pixels:
             raise RuntimeError("the model fails")
-        return pixels.astype(np.float32)[:, None], pixels > 100
+        rows = pixels.astype(np.float32)[:, None]
+        return Outputs(rows, pixels > 100, rows)
 
 
 @pytest.fixture
@@ -51,8 +52,9 @@ def predict(model):
 
 
 def numbers(greenlet):
-    rows, uncertain = greenlet.get(block=False)
+    rows, uncertain, signals = greenlet.get(block=False)
     assert uncertain.tolist() == [row[0] > 100 for row in rows]
+    assert signals.tolist() == rows.tolist()
     return [int(row[0]) for row in rows]
 
 
@@ -97,8 +99,8 @@ def test_model_that_fails_fails_its_batch_and_no_other(predict):
 
 def test_model_without_flags_answers_none(model):
     model.proceed.set()
-    batcher = Batcher(model.decode, lambda pixels: (model.run(pixels)[0], None), threads=1)
-    rows, uncertain = batcher.predict([b"7", b"8"])
+    batcher = Batcher(model.decode, lambda pixels: model.run(pixels)._replace(uncertain=None), threads=1)
+    rows, uncertain, _ = batcher.predict([b"7", b"8"])
     assert rows.tolist() == [[7], [8]]
     assert uncertain is None
 

@@ -29,7 +29,7 @@ def test_service_whose_predictions_fail_is_not_ready(bundle, monkeypatch, caplog
 
 def test_service_whose_model_fails_on_real_pixels_is_not_ready(bundle, monkeypatch):
     monkeypatch.setattr(predictor.Predictor, "warm_up", lambda self: None)
-    monkeypatch.setattr(predictor.Predictor, "answer", fail)
+    monkeypatch.setattr(predictor.Predictor, "answer_with_scores", fail)
     assert_problem(create_client(model_dir=bundle).get("/ready"), 503, "unfit", "no such operator")
 
 

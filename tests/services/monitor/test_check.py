@@ -55,6 +55,18 @@ def cats():
         yield address
 
 
+def test_run_requests_are_marked_as_the_monitors():
+    sources = []
+
+    def respond(handler, body):
+        sources.append(handler.headers["X-Request-Source"])
+        stubs.answer(handler, 200, stubs.ANSWER)
+
+    with stubs.serving(respond) as address:
+        assert run(address).healthy
+    assert sources == ["monitor"]
+
+
 @pytest.mark.parametrize(("least", "healthy"), [(None, True), (0.8, True), (0.9, False)])
 def test_run_metrics_model_and_health_come_from_the_answers(labelled, least, healthy):
     with stubs.serving(by_content(wrong="cat/1.jpg")) as address:

@@ -57,7 +57,9 @@ def test_bundle_without_an_evaluation_has_no_such_figures(tmp_path):
 
 def test_series_start_at_zero(tmp_path):
     client = create_client(model_dir=bundles.write(tmp_path, classes=["fresh-a", "fresh-b"]))
-    assert labelled(client, "predictions_total", "fresh") == {("fresh-a",): 0, ("fresh-b",): 0}
+    assert labelled(client, "predictions_total", "fresh") == {
+        (label, source): 0 for label in ("fresh-a", "fresh-b") for source in ("client", "monitor")
+    }
     assert labelled(client, "prediction_confidence_count", "fresh") == {("fresh-a",): 0, ("fresh-b",): 0}
     counted = {labels for labels in client.samples("request_count_total") if ("endpoint", "/predict") in labels}
     assert {("status", status) for status in ("200", "500", "503")} <= frozenset().union(*counted)

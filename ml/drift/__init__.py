@@ -1,0 +1,1 @@
+"""Compare images with the reference of a bundle."""

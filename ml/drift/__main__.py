@@ -1,0 +1,109 @@
+"""Compare a folder of images with a bundle's reference, or renew the reference: ``python -m ml.drift``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bundle.load import CHAMPION, BundleError, load
+from ml.data import exclude
+from ml.data.scan import collect
+from ml.drift import plot
+from ml.drift.answers import NoImagesError, answer_files, answer_folder
+from ml.drift.rules import Comparison, Finding, NoReferenceError
+from ml.errors import UserError
+from ml.evaluation.reference import reference
+from ml.export.write_bundle import write
+
+SAME, DRIFTED, FAILED = range(3)
+FEW_IMAGES = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare images with those that a bundle was evaluated on."""
+    options = _parser().parse_args(arguments)
+    try:
+        command: int = options.command(options)
+    except (UserError, BundleError, NoReferenceError, OSError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return command
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print a table of the signals, save a plot, and return whether an alert would fire."""
+    bundle = load(options.model)
+    comparison = Comparison(bundle.manifest)
+    answers = answer_folder(bundle, options.folder)
+    places = comparison.places(answers.signals)
+    window = comparison.window(places, answers.probabilities.max(1), answers.uncertain)
+    findings = comparison.check(window)
+    plot.save(comparison, window, options.plot)
+    manifest = bundle.manifest
+    print(
+        f"{window.images:,} images of {options.folder} against the reference of {manifest.name} {manifest.version}:\n"
+    )
+    print(table(findings))
+    if answers.unusable:
+        print(f"\n{answers.unusable:,} files were passed over: the service would refuse them.")
+    if window.images < FEW_IMAGES:
+        print(f"\nFew images: below {FEW_IMAGES}, only a great difference shows (docs/drift.md).")
+    drifted = [finding.rule for finding in findings if finding.drifted]
+    print(f"\n{'Drift: ' + ', '.join(drifted) if drifted else 'No drift'}. Plot: {options.plot}")
+    return DRIFTED if drifted else SAME
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """Format the findings as a table."""
+    rows = [
+        (finding.rule, f"{finding.value:.3f}", f"{finding.limit:.3f}", "drift" if finding.drifted else "")
+        for finding in findings
+    ]
+    lines = [("", "value", "limit", ""), *rows]
+    return "\n".join(f"  {name:<22} {value:>7} {limit:>7}  {verdict}".rstrip() for name, value, limit, verdict in lines)
+
+
+def renew(options: argparse.Namespace) -> int:
+    """Write the reference of a bundle anew; the model file and its measurements stay."""
+    bundle = load(options.model)
+    if options.split == "all":
+        answers = answer_folder(bundle, options.folder)
+    else:
+        data = collect(options.folder, options.exclude)
+        files = [image.path for image in data.split(options.split)]
+        if not files:
+            raise NoImagesError(f"{options.folder} has no images in its {options.split} split: choose --split all.")
+        answers = answer_files(bundle, files, options.folder)
+    manifest = bundle.manifest
+    found = reference(manifest.classes, answers.probabilities, answers.signals, answers.uncertain)
+    write(options.model, replace(bundle, manifest=manifest.model_copy(update={"reference": found})))
+    print(f"{options.model}: the reference of {manifest.name} {manifest.version} is now of {found.images:,} images.")
+    return SAME
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ml.drift", description=main.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    codes = "Exit code: 0 no drift, 1 drift, 2 error."
+    comparing = commands.add_parser(
+        "compare", help="compare a folder of images", description=compare.__doc__, epilog=codes
+    )
+    comparing.set_defaults(command=compare)
+    text = "the plot, as PNG, SVG or PDF [%(default)s]"
+    comparing.add_argument("--plot", type=Path, default=Path(".state/drift.png"), metavar="FILE", help=text)
+    renewing = commands.add_parser("reference", help="renew a bundle's reference", description=renew.__doc__)
+    renewing.set_defaults(command=renew)
+    text = "part of the images, split as training splits them [%(default)s]"
+    renewing.add_argument("--split", choices=("all", "test", "validation", "train"), default="all", help=text)
+    exclude.add_argument(renewing)
+    for one in (comparing, renewing):
+        one.add_argument("folder", type=Path, help="images, searched with all folders in it")
+        one.add_argument(
+            "--model", type=Path, default=CHAMPION, metavar="BUNDLE", help="the model's folder [%(default)s]"
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
