@@ -8,7 +8,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from tests.kustomize import manifests, pod_security
+from scripts.validate import pod_security
+from tests.kustomize import manifests
 from tests.kustomize.test_schemas import VERSIONS
 from tests.servers import ROOT
 

@@ -7,7 +7,7 @@ import pytest
 from scripts.validate import __main__ as validate
 from scripts.validate import builds
 
-OURS = {f"ghcr.io/owner/repository/{name}:unpublished" for name in ("inference", "monitor")}
+OURS = {f"ghcr.io/owner/repository/{name}:unpublished" for name in ("inference", "model", "monitor")}
 
 
 @pytest.fixture
