@@ -14,7 +14,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A bundle may be newer than the service: fields that it adds are ignored, and SCHEMA_VERSION tells what is not.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Input(_Section):

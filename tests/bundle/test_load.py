@@ -29,7 +29,6 @@ BAD = {
     ),
     "damaged manifest": (lambda folder: (folder / "manifest.json").write_bytes(b"\xff{"), "is not JSON"),
     "other version": (lambda folder: change(folder, schema_version=2), "schema_version is 2"),
-    "unknown field": (lambda folder: change(folder, colour="red"), "colour: "),
     "class named twice": (lambda folder: change(folder, classes=["a", "a", "b"]), "classes: .*twice"),
     "unknown resize": (lambda folder: change(folder, input={"size": 32, "resize": "fit"}), "input.resize: "),
     "other classes": (lambda folder: change(folder, classes=["a", "b", "c"]), "do not belong together"),
@@ -59,6 +58,12 @@ def test_check_refuses_a_model_that_cannot_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
     assert check.main([str(bundles.write(tmp_path, uncertainty=None))]) == 1
     assert "cannot be run (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_bundle_may_be_newer_than_the_service(tmp_path):
+    folder = bundles.write(tmp_path / "model", version="7")
+    change(folder, colour="red", input={"size": load(folder).manifest.input.size, "resize": "stretch", "depth": 3})
+    assert load(folder).manifest.version == "7"
 
 
 def test_check_passes_a_good_bundle(tmp_path, capsys):
