@@ -28,7 +28,7 @@ try_service() {
   ask /ready || return 1
   served=$(version <answer.txt)
   [ "$served" = "$version" ] || { why="/ready names the model $served, not $version, which was deployed"; return 1; }
-  ask /predict -F file=@cat.jpg || return 1
+  ask /predict -H 'X-Request-Source: monitor' -F file=@cat.jpg || return 1 # counts apart from clients' images
   grep -q '"label"' answer.txt || { why="POST /predict answered without a label: $(cat answer.txt)"; return 1; }
   # An overlay may have the metrics on a port of their own.
   if own_port=$(grep -A 1 'name: METRICS_PORT$' render.yaml); then
