@@ -37,13 +37,14 @@ def load(folder: Path, public_key: Path | None = None) -> Bundle:
         BundleError: A file is missing, the manifest is invalid, the model's hash differs, or it is not signed.
     """
     path = folder / MODEL_FILE
-    content, model = _read(folder / MANIFEST_FILE), _read(path)
+    content = _read(folder / MANIFEST_FILE)
+    manifest = _manifest(folder / MANIFEST_FILE, content)
+    model = _read(path)
     if public_key:
         try:
             signature.verify(folder, public_key, {MANIFEST_FILE: content, MODEL_FILE: model})
         except signature.SignatureError as error:
             raise BundleError(str(error)) from error
-    manifest = _manifest(folder / MANIFEST_FILE, content)
     sha256 = hashlib.sha256(model).hexdigest()
     if sha256 != manifest.model_sha256:
         raise BundleError(

@@ -44,7 +44,8 @@ def save(bundle_folder: Path, folder: Path) -> None:
         artifacts={BUNDLE: str(bundle_folder)},
         code_paths=[str(Path(bundle.__file__).parent)],
         signature=SIGNATURE,
-        input_example=pd.DataFrame({IMAGE: [_example()]}),
+        # Of objects: mlflow compares the columns with a range, which pandas deprecates for its own strings.
+        input_example=pd.DataFrame([[_example()]], columns=pd.Index([IMAGE], dtype=object)),
         # Given, because mlflow would find them by loading the model in another process, the slowest step of all.
         pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
     )

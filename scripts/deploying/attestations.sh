@@ -3,7 +3,7 @@
 
 issuer=https://token.actions.githubusercontent.com
 
-verify_attestations() {
+verify_attestations() { # image:tag...
   wanted=${ATTESTATIONS:-}
   # The overlay production asks for it, and so do overlays that build on it.
   ! grep -q '^ *image-classification/attestations: required *$' render.yaml || wanted=required
@@ -30,9 +30,7 @@ verify_attestations() {
     say "Not verified: $missing."
     return 0
   fi
-  images="inference:$tag monitor:$tag"
-  ! has_model || images="$images model:$model"
-  for image in $images; do
+  for image in "$@"; do
     "$verifier" "$registry/$image" >verification.txt 2>&1 && continue
     tail -n 5 verification.txt >&2
     # The cluster may have a password for a private registry that this machine lacks.
@@ -42,7 +40,7 @@ verify_attestations() {
     fi
     refuse "$registry/$image was not verified to be built by $source, see above."
   done
-  say "Verified: the workflows of $source built them"
+  say "Verified: the workflows of $source built $*"
 }
 
 verify_with_gh() {

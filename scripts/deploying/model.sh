@@ -43,6 +43,12 @@ expected_version() {
 # An overlay without one of the components model-init and model-volume serves the model in the service's image.
 has_model() { grep -Eq "^ *-? *(image|reference): \"?$registry/model:" render.yaml; }
 
+first_model() {
+  model=$(version <"$root/models/champion/manifest.json")
+  [ "$model" ] || refuse "No model runs yet, and models/champion has none: name one with --model."
+  verify_attestations "model:$model"
+}
+
 # Under the lock, so that no other deploy changes it in between.
 keep_running() {
   if ! has_model; then
@@ -50,8 +56,7 @@ keep_running() {
       "Add to its kustomization.yaml: components: [../../components/model-init]"
   elif [ -z "$model" ]; then
     model=$(running model)
-    [ "$model" ] || model=$(version <"$root/models/champion/manifest.json")
-    [ "$model" ] || refuse "No model runs yet, and models/champion has none: name one with --model."
+    [ "$model" ] || first_model
     render_again=yes
   fi
   if [ -z "$tag" ]; then

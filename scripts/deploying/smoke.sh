@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2016,SC2034,SC2154  # part of scripts/deploy
-# Tries the service through its Service, as a client would.
+# Tries the service through its Service, as a client would, and then the new pod.
 
 smoke_test() {
   say "Trying the service"
@@ -25,15 +25,20 @@ try_service() {
   [ "$version" ] || { why="the pod has no manifest.json with a version"; return 1; }
   open_forward "svc/$service" || return 1
   ask /health || return 1
+  close_forward
+  # The Service may lead to an old pod that is leaving, and has the same model.
+  others=''
+  open_forward "pod/$pod" || return 1
   ask /ready || return 1
   served=$(version <answer.txt)
   [ "$served" = "$version" ] || { why="/ready names the model $served, not $version, which was deployed"; return 1; }
-  ask /predict -H 'X-Request-Source: monitor' -F file=@cat.jpg || return 1 # counts apart from clients' images
+  # Its image counts apart from those of clients.
+  ask /predict -H 'X-Request-Source: monitor' -F file=@cat.jpg || return 1
   grep -q '"label"' answer.txt || { why="POST /predict answered without a label: $(cat answer.txt)"; return 1; }
   # An overlay may have the metrics on a port of their own.
   if own_port=$(grep -A 1 'name: METRICS_PORT$' render.yaml); then
     close_forward
-    open_forward "svc/$service" "$(printf '%s' "$own_port" | tr -cd '0-9')" || return 1
+    open_forward "pod/$pod" "$(printf '%s' "$own_port" | tr -cd '0-9')" || return 1
   fi
   ask /metrics || return 1
   grep -q '^request_count_total{' answer.txt || { why="/metrics has no request_count_total"; return 1; }

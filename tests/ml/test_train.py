@@ -13,12 +13,14 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from bundle.load import load
 from bundle.predictor import Predictor
+from bundle.preprocess import decode
 from bundle.signals import SIGNALS
 from ml.data.sample import sample
 from ml.evaluation.robustness import CORRUPTIONS
@@ -29,7 +31,7 @@ from ml.registry.model_registry import CHALLENGER, CHAMPION, bundle_path, fetch
 from ml.train import main
 from ml.training import checkpoint
 from ml.training.head import EPOCHS
-from tests import servers
+from tests import drawn_images, servers
 from tests.ml.conftest import COLOURS, SIDE, TINY, draw
 from tests.services.monitor.stubs import answer, relay, serving
 
@@ -176,9 +178,10 @@ def test_mlflow_has_plots_bundle_and_model(first, mlflow_address, tmp_path):
     assert load(got / bundle_path(bundle.manifest)) == bundle == champion
     (output,) = run.outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
-    images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
-    found = model.predict({"pixels": images})
-    np.testing.assert_allclose(found["probabilities"], Predictor(bundle).predict(images), atol=1e-5)
+    images = [drawn_images.plain(colour) for colour in (drawn_images.RED, drawn_images.GREEN)]
+    found = model.predict(pd.DataFrame({"image": images}))
+    pixels = np.stack([decode(image, SIDE, bundle.manifest.input.resize) for image in images])
+    np.testing.assert_allclose(found["confidence"], Predictor(bundle).predict(pixels).max(1), atol=1e-5)
 
 
 def test_model_of_drawn_images_is_not_served(first):
@@ -223,7 +226,7 @@ def test_ctrl_c_exports_the_best_so_far_and_two_processes_resume(options, mlflow
     for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy", "speed/images_per_second"):
         assert steps(client, run_id, name) == list(range(1, 13))
     run = client.get_run(run_id)
-    assert run.data.metrics["test_log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
+    assert run.data.metrics["test/log_loss"] == resumed.manifest.metrics.log_loss != stopped.manifest.metrics.log_loss
     assert len(run.outputs.model_outputs) == 1
     client.set_registered_model_alias("two-colours", "stopped", version)
     assert fetch(client, "two-colours", "stopped") == stopped, "the resumed run replaced an earlier bundle"

@@ -3,6 +3,7 @@
 import pytest
 
 from scripts import pin_images
+from tests.scripts.desk import VERSION
 
 GHCR = "ghcr.io/Owner/Repo.x"
 FLUX = {"labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}
@@ -63,14 +64,14 @@ def ghcr(desk, champion):
     return desk
 
 
-def test_gh_verifies_both_images(ghcr, tool):
+def test_gh_verifies_the_images(ghcr, tool):
     said = tool("gh", 0)
     code, printed = ghcr.deploy("v1")
     assert code == 0, printed
-    assert "Verified: the workflows of owner/repo.x built both images" in printed
+    assert "Verified: the workflows of owner/repo.x built inference:v1 monitor:v1" in printed
     verified = [line for line in said.read_text().splitlines() if line.startswith("attestation verify")]
     assert [line.split()[2] for line in verified] == [
-        f"oci://{GHCR.lower()}/{name}:v1" for name in ("inference", "monitor")
+        f"oci://{GHCR.lower()}/{image}" for image in ("inference:v1", "monitor:v1", f"model:{VERSION}")
     ]
     assert all("--repo owner/repo.x" in line for line in verified)
 
@@ -80,7 +81,7 @@ def test_cosign_verifies_where_gh_is_not_logged_in(ghcr, tool):
     said = tool("cosign", 0)
     code, printed = ghcr.deploy("v1")
     assert code == 0, printed
-    assert len(said.read_text().splitlines()) == 2
+    assert len(said.read_text().splitlines()) == 3
     identity = r"(?i)^https://github\.com/owner/repo\.x/\.github/workflows/ci\.yml@"
     assert f"{identity} ghcr.io" in said.read_text()
     assert ghcr.deploy("v1", ATTESTATIONS="required")[0] == 0

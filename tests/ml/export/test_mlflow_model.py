@@ -18,11 +18,8 @@ from bundle.preprocess import decode
 from ml.export import mlflow_model, write_bundle
 from tests import drawn_images, servers
 
-pytestmark = [
-    # mlflow warns of its own type hints when its pyfunc module is first imported, and uses what pandas will change.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
-]
+# mlflow warns of its own type hints when its pyfunc module is first imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 IMAGES = [drawn_images.plain(), drawn_images.plain(drawn_images.GREEN)]
 
 
