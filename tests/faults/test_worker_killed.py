@@ -20,7 +20,8 @@ def process_of(client, running):
 
 
 def test_only_the_killed_workers_own_requests_fail(bundle, tmp_path):
-    with service(tmp_path, MODEL_DIR=bundle) as running:
+    # One worker may get all connections.
+    with service(tmp_path, MODEL_DIR=bundle, MAX_IN_FLIGHT=64) as running:
         running.wait_for_workers()
         before = set(running.workers())
         with clients(12, [running.port], IMAGE) as old:
@@ -29,7 +30,8 @@ def test_only_the_killed_workers_own_requests_fail(bundle, tmp_path):
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: running.loaded() - before, running)
             with clients(12, [running.port], IMAGE) as new:
-                wait_until(lambda: min(client.answered for client in new) >= 5, running)
+                wait_until(lambda: failures(new) or min(client.answered for client in new) >= 5, running)
+                assert not failures(new)
         assert old[0].failure
         assert {bool(client.failure) for client in old if process_of(client, running) == killed} == {True}
         assert not failures(new) + [c.failure for c in old if c.failure and process_of(c, running) != killed]

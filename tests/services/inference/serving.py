@@ -59,8 +59,9 @@ class Service:
         return sum(found)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return the log, each line of which must be JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Return the log, each line of which must be JSON; the last one may be half written."""
+        complete, _, _ = self.log.read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
 
     def lines_at(self, *levels: str) -> list[dict[str, Any]]:
         """Return the lines of the log with one of these levels."""
