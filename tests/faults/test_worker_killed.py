@@ -39,7 +39,8 @@ def test_only_the_killed_workers_own_requests_fail(bundle, tmp_path):
         # The dead worker may have counted answers that it had no more time to send.
         counted = running.metric("predictions_total", label="red")
         assert answered(old + new) <= counted <= answered(old + new) + len(failures(old))
-        assert running.metric("prediction_confidence_count", label="red") == counted
+        # It may have died between two counts of one answer.
+        assert 0 <= counted - running.metric("prediction_confidence_count", label="red") <= 1
         # Its requests in progress no longer count.
         assert running.metric("predictions_in_flight") == 0
         assert running.metric("model_ready") == 1
