@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,48 @@ from numpy.typing import NDArray
 from bundle.answer import DECIMALS
 from bundle.image_statistics import statistics
 from bundle.manifest import Quantiles, Reference
+from bundle.predictor import Predictor
 
 # Of what is sent, then of what is answered; a label is its index among the classes.
 SIGNALS = ("brightness", "contrast", "sharpness", "out_of_distribution", "confidence", "label")
 BINS = 20
 # Upper ends of the bins, in shares of the reference images.
 POSITIONS = tuple(round(number / BINS, 2) for number in range(1, BINS + 1))
+
+
+class Outputs(NamedTuple):
+    """Answers and signals of ``n`` images.
+
+    Attributes:
+        probabilities: Shape ``(n, classes)``.
+        uncertain: A flag per image, shape ``(n,)``; None if the bundle sets no limits.
+        signals: From ``measure``.
+    """
+
+    probabilities: NDArray[np.float32]
+    uncertain: NDArray[np.bool_] | None
+    signals: NDArray[np.float32]
+
+    def rows(self, chosen: slice | NDArray[np.intp]) -> "Outputs":
+        """Return the outputs of some of the images."""
+        uncertain = None if self.uncertain is None else self.uncertain[chosen]
+        return Outputs(self.probabilities[chosen], uncertain, self.signals[chosen])
+
+
+def answer(predictor: Predictor, pixels: NDArray[np.uint8]) -> Outputs:
+    """Answer decoded images, shape ``(n, size, size, 3)``, and measure their signals."""
+    probabilities, uncertain, scores = predictor.answer_with_scores(pixels)
+    return Outputs(probabilities, uncertain, measure(pixels, probabilities, scores))
+
+
+def join(parts: Sequence[Outputs]) -> Outputs:
+    """Join the outputs of one bundle, at least one."""
+    flags = [part.uncertain for part in parts if part.uncertain is not None]
+    return Outputs(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate(flags) if flags else None,
+        np.concatenate([part.signals for part in parts]),
+    )
 
 
 def measure(

@@ -11,7 +11,7 @@ from ml.data import exclude
 from ml.data.scan import collect
 from ml.drift import plot
 from ml.drift.answers import NoImagesError, answer_files, answer_folder
-from ml.drift.rules import Comparison, Finding, NoReferenceError
+from ml.drift.rules import Comparison, Finding
 from ml.errors import UserError
 from ml.evaluation.reference import reference
 from ml.export.write_bundle import write
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         command: int = options.command(options)
-    except (UserError, BundleError, NoReferenceError, OSError) as error:
+    except (UserError, BundleError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
     return command
@@ -35,7 +35,7 @@ def compare(options: argparse.Namespace) -> int:
     """Print a table of the signals, save a plot, and return whether an alert would fire."""
     bundle = load(options.model)
     comparison = Comparison(bundle.manifest)
-    answers = answer_folder(bundle, options.folder)
+    answers, unusable = answer_folder(bundle, options.folder)
     places = comparison.places(answers.signals)
     window = comparison.window(places, answers.probabilities.max(1), answers.uncertain)
     findings = comparison.check(window)
@@ -45,8 +45,8 @@ def compare(options: argparse.Namespace) -> int:
         f"{window.images:,} images of {options.folder} against the reference of {manifest.name} {manifest.version}:\n"
     )
     print(table(findings))
-    if answers.unusable:
-        print(f"\n{answers.unusable:,} files were passed over: the service would refuse them.")
+    if unusable:
+        print(f"\n{unusable:,} files were passed over: the service would refuse them.")
     if window.images < FEW_IMAGES:
         print(f"\nFew images: below {FEW_IMAGES}, only a great difference shows (docs/drift.md).")
     drifted = [finding.rule for finding in findings if finding.drifted]
@@ -68,13 +68,13 @@ def renew(options: argparse.Namespace) -> int:
     """Write the reference of a bundle anew; the model file and its measurements stay."""
     bundle = load(options.model)
     if options.split == "all":
-        answers = answer_folder(bundle, options.folder)
+        answers, _ = answer_folder(bundle, options.folder)
     else:
         data = collect(options.folder, options.exclude)
         files = [image.path for image in data.split(options.split)]
         if not files:
             raise NoImagesError(f"{options.folder} has no images in its {options.split} split: choose --split all.")
-        answers = answer_files(bundle, files, options.folder)
+        answers, _ = answer_files(bundle, files, options.folder)
     manifest = bundle.manifest
     found = reference(manifest.classes, answers.probabilities, answers.signals, answers.uncertain)
     write(options.model, replace(bundle, manifest=manifest.model_copy(update={"reference": found})))

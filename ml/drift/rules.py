@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bundle.manifest import Manifest, Reference
 from bundle.signals import BINS, SIGNALS, bins_of
+from ml.errors import UserError
 
 # Kolmogorov and Smirnov, from the inequality of Dvoretzky, Kiefer, Wolfowitz and Massart: sqrt(log(2 / level) / 2).
 KS_FACTOR = 2.2253
@@ -24,13 +25,13 @@ REFERENCE_Z = 2
 LEAST_LOSS = 0.01
 
 
-class NoReferenceError(Exception):
-    """The bundle has no reference to compare with; the message is one sentence."""
+class NoReferenceError(UserError):
+    """The bundle has no reference to compare with."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What Prometheus knows of a number of images.
+    """Counters of a number of images, as Prometheus knows them.
 
     Attributes:
         images: Their number; Prometheus extrapolates it to the whole of its window.

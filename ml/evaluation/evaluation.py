@@ -18,8 +18,6 @@ from ml.data.dataset import LabelledImage
 
 BATCH = 32
 
-Answers = tuple[NDArray[np.float32], NDArray[np.bool_] | None, NDArray[np.float32]]
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -79,10 +77,9 @@ def evaluate(
     predictor = Predictor(bundle)
     settings = bundle.manifest.input
 
-    def answer(batch: Sequence[LabelledImage]) -> Answers:
+    def answer(batch: Sequence[LabelledImage]) -> signals.Outputs:
         pixels = np.stack([decode(corrupt(i.path.read_bytes()), settings.size, settings.resize) for i in batch])
-        probabilities, uncertain, scores = predictor.answer_with_scores(pixels)
-        return probabilities, uncertain, signals.measure(pixels, probabilities, scores)
+        return signals.answer(predictor, pixels)
 
     batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
     # Threads, since decoding and ONNX Runtime both release the GIL.
@@ -93,15 +90,14 @@ def evaluate(
         answers = []
         for one in pool.map(answer, batches):
             answers.append(one)
-            bar.update(len(one[0]))
-    probabilities, flags, rows = zip(*answers, strict=True)
-    measured = np.concatenate(rows)
+            bar.update(len(one.probabilities))
+    found = signals.join(answers)
     return Evaluation(
         tuple(images),
         np.array([image.label for image in images]),
-        np.concatenate(probabilities),
+        found.probabilities,
         tuple(bundle.manifest.classes),
-        {name: measured[:, signals.SIGNALS.index(name)] for name in RANGES},
-        np.concatenate(flags) if bundle.manifest.uncertainty else None,
-        measured,
+        {name: found.signals[:, signals.SIGNALS.index(name)] for name in RANGES},
+        found.uncertain,
+        found.signals,
     )

@@ -3,7 +3,7 @@
 
 # A throw-away overlay beside a copy: kustomize takes no absolute paths, and the tree stays as it is.
 render() {
-  # What is not named is not known yet; keep_running renders again.
+  # Without a name, the version is not known yet: keep_running renders again.
   image_tag=${tag:-unnamed}
   name_published_images
   mkdir -p deploy

@@ -36,7 +36,7 @@ class Build:
 
     @property
     def production(self) -> bool:
-        """Whether the policies for production hold."""
+        """Tell whether the policies for production hold."""
         return "production" in self.name
 
     def objects(self) -> list[Object]:

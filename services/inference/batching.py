@@ -4,7 +4,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 import numpy as np
@@ -12,21 +12,9 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 from numpy.typing import NDArray
 
+from bundle.signals import Outputs
+
 MAX_BATCH = 4  # images; larger batches hardly cost less per image, and the first request would wait for the last
-
-
-class Outputs(NamedTuple):
-    """Outputs for ``n`` images.
-
-    Attributes:
-        probabilities: Shape ``(n, classes)``.
-        uncertain: A flag per image, or None where the bundle sets no limits.
-        signals: From ``bundle.signals.measure``.
-    """
-
-    probabilities: NDArray[np.float32]
-    uncertain: NDArray[np.bool_] | None
-    signals: NDArray[np.float32]
 
 
 @dataclass(eq=False)
@@ -111,12 +99,12 @@ class Batcher:
     def _compute(self, batch: list[_Request]) -> list[Outputs | Exception]:
         decoded: list[Any] = [_attempt(self._decode, one.images) if one.pixels is None else one.pixels for one in batch]
         pixels = [part for part in decoded if not isinstance(part, Exception)]
-        outputs = _attempt(self._run, np.concatenate(pixels)) if pixels else None
+        outputs: Any = _attempt(self._run, np.concatenate(pixels)) if pixels else None
         start = 0
         for index, part in enumerate(decoded):
             if not isinstance(part, Exception):
                 own = slice(start, start := start + len(part))
-                decoded[index] = outputs if isinstance(outputs, Exception) else _rows(outputs, own)
+                decoded[index] = outputs if isinstance(outputs, Exception) else outputs.rows(own)
         return decoded
 
 
@@ -129,8 +117,3 @@ def _attempt(function: Callable[..., Any], argument: Any) -> Any:
             traceback.clear_frames(caught.__traceback__)  # as above
             caught = caught.__context__
         return error
-
-
-def _rows(outputs: Any, own: slice) -> Outputs:
-    uncertain = None if outputs.uncertain is None else outputs.uncertain[own]
-    return Outputs(outputs.probabilities[own], uncertain, outputs.signals[own])

@@ -10,8 +10,7 @@ from benchmarks.studies.drift import __main__ as study
 from benchmarks.studies.drift.kinds import CHANGES, CLEAN, Pool
 from benchmarks.studies.drift.windows import Windows
 from bundle.manifest import Manifest
-from bundle.signals import SIGNALS
-from ml.drift.answers import Answers
+from bundle.signals import SIGNALS, Outputs
 from ml.drift.rules import Comparison
 from ml.evaluation.reference import reference
 from tests import bundles
@@ -27,7 +26,7 @@ def pool(images, seed, darker=0.0):
     signals = random.normal(size=(images, len(SIGNALS)))
     signals[:, 0] -= darker
     signals[:, 4:] = np.stack([probabilities.max(1), top], 1)
-    answers = Answers(probabilities, signals.astype(np.float32), random.random(images) < 0.01)
+    answers = Outputs(probabilities, random.random(images) < 0.01, signals.astype(np.float32))
     return Pool([b""] * images, top, answers)
 
 

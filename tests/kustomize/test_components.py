@@ -13,7 +13,7 @@ from tests.kustomize import manifests
 from tests.kustomize.test_schemas import VERSIONS
 from tests.servers import ROOT
 
-# Those that any overlay may add; the others belong to the overlay production, see test_production.py.
+# Any overlay may add these; test_production.py covers the other components.
 COMPONENTS = ("api-keys", "mlflow-password", "model-init", "model-signature", "model-volume", "one-namespace")
 # Each model's component takes the place of the other.
 MODEL_COMPONENTS = ("model-init", "model-volume")

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from bundle.load import Bundle
 from bundle.predictor import Predictor
 from bundle.preprocess import decode
+from bundle.signals import Outputs, answer, join
 from ml.data.dataset import LabelledImage
-from ml.drift.answers import Answers, answer_pixels, join
 from ml.evaluation.robustness import CORRUPTIONS
 
 CLEAN = "clean"
@@ -55,7 +55,7 @@ class Pool:
 
     files: Sequence[bytes]
     labels: NDArray[np.int64]
-    answers: Answers
+    answers: Outputs
 
     @property
     def accuracy(self) -> float:
@@ -65,9 +65,7 @@ class Pool:
     def of_label(self, label: int) -> "Pool":
         """Return the images of one class."""
         chosen = np.flatnonzero(self.labels == label)
-        answers, flags = self.answers, self.answers.uncertain
-        part = Answers(answers.probabilities[chosen], answers.signals[chosen], None if flags is None else flags[chosen])
-        return Pool([self.files[i] for i in chosen.tolist()], self.labels[chosen], part)
+        return Pool([self.files[i] for i in chosen.tolist()], self.labels[chosen], self.answers.rows(chosen))
 
 
 def pools(bundle: Bundle, images: Sequence[LabelledImage], people: Path, changed: int, cache: Path) -> dict[str, Pool]:
@@ -95,11 +93,11 @@ def _pool(bundle: Bundle, kind: str, files: Sequence[bytes], labels: NDArray[np.
     known = cache / f"{bundle.manifest.version}-{kind.replace(' ', '-')}-{len(files)}.npz"
     if known.exists():
         with np.load(known) as saved:
-            return Pool(files, labels, Answers(saved["probabilities"], saved["signals"], saved["uncertain"]))
+            return Pool(files, labels, Outputs(saved["probabilities"], saved["uncertain"], saved["signals"]))
     predictor, shape = Predictor(bundle, threads=2), bundle.manifest.input
     answers = join(
         [
-            answer_pixels(predictor, decode(data, shape.size, shape.resize)[np.newaxis])
+            answer(predictor, decode(data, shape.size, shape.resize)[np.newaxis])
             for data in tqdm(files, kind, unit=" images")
         ]
     )

@@ -31,7 +31,7 @@ scrape_configs:
 
 @dataclass(frozen=True)
 class Watched:
-    """What Prometheus found in a window.
+    """Findings of Prometheus in a window.
 
     Attributes:
         alerts: Signals, or alerts without a signal, in the window of an hour; pending their five minutes.

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from bundle import signals
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
-from bundle.predictor import Predictor
 from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
-from services.inference.batching import Batcher, Outputs
+from services.inference.batching import Batcher
 from services.inference.container.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, UploadMemory
 from services.inference.model import Model
@@ -65,7 +64,7 @@ def create_batcher(model: Model, settings: Settings) -> Batcher:
     """Create the batcher for one model."""
     return Batcher(
         lambda images: _decode(images, model.require().manifest, settings.max_pixels),
-        lambda pixels: _run(model.require(), pixels),
+        lambda pixels: signals.answer(model.require(), pixels),
         threads=max(1, cpu_limit() // settings.workers),
     )
 
@@ -124,12 +123,7 @@ def _decode(images: list[bytes], manifest: Manifest, max_pixels: int) -> NDArray
     return pixels
 
 
-def _run(predictor: Predictor, pixels: NDArray[np.uint8]) -> Outputs:
-    probabilities, uncertain, scores = predictor.answer_with_scores(pixels)
-    return Outputs(probabilities, uncertain, signals.measure(pixels, probabilities, scores))
-
-
-def _answers(manifest: Manifest, outputs: Outputs) -> list[dict[str, Any]]:
+def _answers(manifest: Manifest, outputs: signals.Outputs) -> list[dict[str, Any]]:
     answers = [to_answer(manifest.classes, row) for row in outputs.probabilities]
     for index, answer in enumerate(answers):
         answer["uncertain"] = None if outputs.uncertain is None else bool(outputs.uncertain[index])

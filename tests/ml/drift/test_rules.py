@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from bundle.manifest import Manifest
-from bundle.signals import POSITIONS, SIGNALS
-from ml.drift.answers import Answers
+from bundle.signals import POSITIONS, SIGNALS, Outputs
 from ml.drift.rules import Comparison, NoReferenceError
 from ml.evaluation.reference import reference
 from tests import bundles, prometheus
@@ -34,7 +33,7 @@ def draw(images, seed, shift=0.0):
     signals = random.normal(size=(images, len(SIGNALS)))
     signals[:, 0] -= 2 * shift
     signals[:, 4:] = np.stack([confidences, top], 1)
-    return Answers(probabilities.astype(np.float32), signals.astype(np.float32), uncertain)
+    return Outputs(probabilities.astype(np.float32), uncertain, signals.astype(np.float32))
 
 
 def manifest_of(found):

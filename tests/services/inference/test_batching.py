@@ -4,7 +4,8 @@ import gevent
 import numpy as np
 import pytest
 
-from services.inference.batching import MAX_BATCH, Batcher, Outputs
+from bundle.signals import Outputs
+from services.inference.batching import MAX_BATCH, Batcher
 
 TIMEOUT = 30
 
