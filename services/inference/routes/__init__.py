@@ -6,10 +6,12 @@ from typing import Any
 from flask import request
 from flask_openapi3.blueprint import APIBlueprint
 
+from bundle.preprocess import FORMATS
 from services.inference.auth import Keys, client_address
 from services.inference.limits import RateLimiter
 from services.inference.schemas import problem
 from services.inference.settings import Settings
+from services.inference.uploads import base64_images, body
 
 # Documented because clients may choose it. Some generators of clients also fail without any optional parameter.
 REQUEST_ID = {
@@ -19,8 +21,32 @@ REQUEST_ID = {
     "description": "names the request in the log and in the answer's header; by default a new id",
     "schema": {"type": "string"},
 }
+BINARY = {"type": "string", "format": "binary"}
+BASE64 = {"type": "string", "format": "byte", "description": "the file's bytes as base64, or a data URL"}
 Responses = dict[str | int | HTTPStatus, Any]
 INTERNAL: Responses = {500: problem("Internal error; the log has details under the request id")}
+
+
+def request_body(description: str, files: dict[str, Any], texts: dict[str, Any]) -> dict[str, Any]:
+    """Document a request that carries images, with the schemas of the form's and the JSON's field."""
+    return {
+        "description": f"{description} Formats: {', '.join(FORMATS)}.",
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {body.FIELD: files}, "required": [body.FIELD]}
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {base64_images.FIELD: texts},
+                    "required": [base64_images.FIELD],
+                }
+            },
+            "image/*": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY},
+        },
+    }
 
 
 def blueprint(name: str, responses: Responses = INTERNAL, **options: Any) -> APIBlueprint:

@@ -8,38 +8,20 @@ from flask_openapi3.blueprint import APIBlueprint
 from gevent.lock import Semaphore
 
 from bundle.answer import DECIMALS, to_answer
-from bundle.preprocess import FORMATS
 from services.inference import occlusion
 from services.inference.batching import Batcher
 from services.inference.limits import UploadMemory
 from services.inference.model import Model
 from services.inference.problems import FULL, TOO_LARGE, Problem
-from services.inference.routes import REQUEST_ID, client_blueprint
-from services.inference.routes.predict import BASE64, BINARY, RESPONSES
+from services.inference.routes import BASE64, BINARY, REQUEST_ID, client_blueprint, request_body
+from services.inference.routes.predict import RESPONSES
 from services.inference.schemas import Explanation, problem
 from services.inference.settings import Settings
-from services.inference.uploads import base64_images, body
+from services.inference.uploads import body
 
 TIMEOUT = 30  # seconds of waiting for predictions, which come first
 RETRY_AFTER = 1  # seconds
-BODY = {
-    "description": f"One image as a form, as JSON, or as the body. Formats: {', '.join(FORMATS)}.",
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {"type": "object", "properties": {body.FIELD: BINARY}, "required": [body.FIELD]}
-        },
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {base64_images.FIELD: BASE64},
-                "required": [base64_images.FIELD],
-            }
-        },
-        "image/*": {"schema": BINARY},
-        "application/octet-stream": {"schema": BINARY},
-    },
-}
+BODY = request_body("One image as a form, as JSON, or as the body.", BINARY, BASE64)
 EXPLAIN_RESPONSES = RESPONSES | {
     200: Explanation,
     413: problem("More bytes than one request may have, or several images"),

@@ -11,44 +11,26 @@ from numpy.typing import NDArray
 from bundle import signals
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
-from bundle.preprocess import FORMATS, ImageError, count_pixels, decode
+from bundle.preprocess import ImageError, count_pixels, decode
 from services.inference.batching import Batcher
 from services.inference.container.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, UploadMemory
 from services.inference.model import Model
 from services.inference.problems import TOO_LARGE, Problem, image_problem
-from services.inference.routes import REQUEST_ID, client_blueprint
+from services.inference.routes import BASE64, BINARY, REQUEST_ID, client_blueprint, request_body
 from services.inference.schemas import Answer, problem
 from services.inference.settings import Settings
 from services.inference.telemetry import drift, prometheus
-from services.inference.uploads import base64_images, body
+from services.inference.uploads import body
 
-BINARY = {"type": "string", "format": "binary"}
-FORM = {
-    "type": "object",
-    "properties": {body.FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
-    "required": [body.FIELD],
+DOCUMENTED = {
+    "parameters": [REQUEST_ID],
+    "requestBody": request_body(
+        "One or several images as a form or as JSON, or one image as the body.",
+        {"type": "array", "items": BINARY, "minItems": 1},
+        {"anyOf": [BASE64, {"type": "array", "items": BASE64, "minItems": 1}]},
+    ),
 }
-BASE64 = {"type": "string", "format": "byte", "description": "the file's bytes as base64, or a data URL"}
-JSON = {
-    "type": "object",
-    "properties": {
-        base64_images.FIELD: {"anyOf": [BASE64, {"type": "array", "items": BASE64, "minItems": 1}]},
-    },
-    "required": [base64_images.FIELD],
-}
-BODY = {
-    "description": "One or several images as a form or as JSON, or one image as the body. "
-    f"Formats: {', '.join(FORMATS)}.",
-    "required": True,
-    "content": {
-        "multipart/form-data": {"schema": FORM},
-        "application/json": {"schema": JSON},
-        "image/*": {"schema": BINARY},
-        "application/octet-stream": {"schema": BINARY},
-    },
-}
-DOCUMENTED = {"parameters": [REQUEST_ID], "requestBody": BODY}
 RESPONSES: dict[str | int | HTTPStatus, Any] = {
     200: Answer,
     400: problem("No image was sent, or the upload is incomplete"),
