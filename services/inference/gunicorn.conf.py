@@ -52,7 +52,7 @@ bind = [f"{_host}:{port}" for port in (_settings.port, _settings.metrics_port) i
 workers = _settings.workers
 worker_class = Worker
 graceful_timeout = _settings.graceful_timeout
-keepalive = TLSSocket.TIMEOUT = 5  # seconds for an idle connection, the head of a request, and a TLS handshake
+keepalive = TLSSocket.TIMEOUT  # seconds for an idle connection, and for the head of a request
 if SHARED_MEMORY.is_dir():
     worker_tmp_dir = str(SHARED_MEMORY)  # the heartbeat must not wait for a disk
 control_socket_disable = True
