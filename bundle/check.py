@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.load import CHAMPION, BundleError, load
+from bundle.files import BundleError
+from bundle.load import CHAMPION, load
 from bundle.predictor import Predictor
 
 

@@ -7,15 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle import signature
+from bundle import files, signature
+from bundle.files import BundleError
 from bundle.manifest import MANIFEST_FILE, MODEL_FILE, SCHEMA_VERSION, Manifest
 
 # The bundle that the repository ships.
 CHAMPION = Path("models/champion")
-
-
-class BundleError(Exception):
-    """The bundle cannot be served; the message is one sentence that names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,11 @@ def load(folder: Path, public_key: Path | None = None) -> Bundle:
         BundleError: A file is missing, the manifest is invalid, the model's hash differs, or it is not signed.
     """
     path = folder / MODEL_FILE
-    content = _read(folder / MANIFEST_FILE)
+    content = files.read(folder / MANIFEST_FILE)
     manifest = _manifest(folder / MANIFEST_FILE, content)
-    model = _read(path)
+    model = files.read(path)
     if public_key:
-        try:
-            signature.verify(folder, public_key, {MANIFEST_FILE: content, MODEL_FILE: model})
-        except signature.SignatureError as error:
-            raise BundleError(str(error)) from error
+        signature.verify(folder, public_key, {MANIFEST_FILE: content, MODEL_FILE: model})
     sha256 = hashlib.sha256(model).hexdigest()
     if sha256 != manifest.model_sha256:
         raise BundleError(
@@ -52,13 +46,6 @@ def load(folder: Path, public_key: Path | None = None) -> Bundle:
             "the two files do not belong together, or the copy is damaged."
         )
     return Bundle(manifest, model)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _manifest(path: Path, content: bytes) -> Manifest:

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bundle.load import Bundle, BundleError
+from bundle.files import BundleError
+from bundle.load import Bundle
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"

@@ -13,13 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bundle import files
+from bundle.files import BundleError
+
 SIGNATURE_FILE = "model.sig"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
-
-
-class SignatureError(Exception):
-    """The bundle is not signed with the key, or was changed since; the message is one sentence."""
 
 
 def verify(folder: Path, public_key: Path, read: Mapping[str, bytes] = MappingProxyType({})) -> None:
@@ -31,28 +30,21 @@ def verify(folder: Path, public_key: Path, read: Mapping[str, bytes] = MappingPr
         read: Files that are in memory already, and may have been replaced in the folder since.
 
     Raises:
-        SignatureError: There is no signature, it is of another key, or a file was changed, added or removed.
+        BundleError: There is no signature, it is of another key, or a file was changed, added or removed.
     """
     statement = _verified_statement(folder / SIGNATURE_FILE, public_key)
     try:
         signed = _file_hashes(statement)
     except (KeyError, TypeError, ValueError) as error:
-        raise SignatureError(f"{folder / SIGNATURE_FILE}: names no files with their SHA-256 ({error!r}).") from error
+        raise BundleError(f"{folder / SIGNATURE_FILE}: names no files with their SHA-256 ({error!r}).") from error
     found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()} - {SIGNATURE_FILE}
     for problem, names in (("is missing", signed.keys() - found), ("is not signed", found - signed.keys())):
         if names:
-            raise SignatureError(f"{folder / min(names)}: {problem}: the bundle was changed after it was signed.")
+            raise BundleError(f"{folder / min(names)}: {problem}: the bundle was changed after it was signed.")
     for name, sha256 in signed.items():
-        content = read[name] if name in read else _read(folder / name)
+        content = read[name] if name in read else files.read(folder / name)
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise SignatureError(f"{folder / name}: was changed after it was signed.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SignatureError(f"{path}: cannot be read ({error.strerror}).") from error
+            raise BundleError(f"{folder / name}: was changed after it was signed.")
 
 
 def _verified_statement(path: Path, public_key: Path) -> Any:
@@ -67,28 +59,26 @@ def _verified_statement(path: Path, public_key: Path) -> Any:
         key = load_pem_public_key(public_key.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no public key in PEM"
-        raise SignatureError(f"{public_key}: the key for the bundle's signature cannot be read ({reason}).") from error
+        raise BundleError(f"{public_key}: the key for the bundle's signature cannot be read ({reason}).") from error
     digests: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.key_size not in digests:
-        raise SignatureError(f"{public_key}: is no key of the curves P-256, P-384 and P-521.")
+        raise BundleError(f"{public_key}: is no key of the curves P-256, P-384 and P-521.")
     if not path.exists():
-        raise SignatureError(
-            f"{path}: is missing: the bundle is not signed, and MODEL_PUBLIC_KEY requires a signature."
-        )
+        raise BundleError(f"{path}: is missing: the bundle is not signed, and MODEL_PUBLIC_KEY requires a signature.")
     try:
-        envelope = json.loads(_read(path))["dsseEnvelope"]
+        envelope = json.loads(files.read(path))["dsseEnvelope"]
         payload = base64.b64decode(envelope["payload"], validate=True)
         signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
         if envelope["payloadType"] != PAYLOAD_TYPE:
             raise ValueError(envelope["payloadType"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SignatureError(f"{path}: is no signature of a model ({error!r}).") from error
+        raise BundleError(f"{path}: is no signature of a model ({error!r}).") from error
     # The pre-authentication encoding of DSSE 1.0.
     signed = b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
     try:
         key.verify(signature, signed, ec.ECDSA(digests[key.curve.key_size]))
     except InvalidSignature as error:
-        raise SignatureError(f"{path}: is not of the key {public_key}.") from error
+        raise BundleError(f"{path}: is not of the key {public_key}.") from error
     return json.loads(payload)
 
 

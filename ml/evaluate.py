@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.load import BundleError, load
+from bundle.files import BundleError
+from bundle.load import load
 from bundle.preprocess import ImageError
 from ml.data import exclude
 from ml.data.dataset import DataError

@@ -8,7 +8,8 @@ from pathlib import Path
 from joblib import cpu_count
 
 from bundle import load as bundle_folder
-from bundle.load import CHAMPION, BundleError
+from bundle.files import BundleError
+from bundle.load import CHAMPION
 from bundle.predictor import Predictor
 from ml.batch.csv_file import CsvFile
 from ml.batch.predict_folder import predict_folder

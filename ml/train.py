@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from bundle.load import CHAMPION, BundleError
+from bundle.files import BundleError
+from bundle.load import CHAMPION
 from bundle.manifest import Precision
 from bundle.preprocess import ImageError
 from ml.data import exclude

@@ -17,7 +17,8 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from bundle.load import BundleError, load
+from bundle.files import BundleError
+from bundle.load import load
 from bundle.preprocess import ImageError, decode
 from services.monitor.result import class_name
 from services.monitor.test_images import LABEL_NAMES, SEPARATOR, Labelled, TestImagesError, labelled

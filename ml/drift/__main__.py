@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bundle.load import CHAMPION, BundleError, load
+from bundle.files import BundleError
+from bundle.load import CHAMPION, load
 from ml.data import exclude
 from ml.data.scan import collect
 from ml.drift import plot

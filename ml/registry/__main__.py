@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from bundle.files import BundleError
 from bundle.load import CHAMPION as SERVED
-from bundle.load import BundleError, load
+from bundle.load import load
 from bundle.manifest import MANIFEST_FILE
 from bundle.preprocess import ImageError
 from ml.data import exclude, report

@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from bundle.load import Bundle, BundleError, load
+from bundle.files import BundleError
+from bundle.load import Bundle, load
 from bundle.manifest import MANIFEST_FILE, Manifest
 from ml.data.dataset import Dataset
 from ml.data.folder import slug

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundle import preprocess
-from bundle.load import Bundle, BundleError, load
+from bundle.files import BundleError
+from bundle.load import Bundle, load
 from bundle.predictor import Predictor
 from services.inference import native_logs
 from services.inference.problems import NO_MODEL, Problem

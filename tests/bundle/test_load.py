@@ -4,7 +4,8 @@ import json
 import pytest
 
 from bundle import check
-from bundle.load import BundleError, load
+from bundle.files import BundleError
+from bundle.load import load
 from bundle.predictor import Predictor
 from tests import bundles
 

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from bundle.load import BundleError, load
+from bundle.files import BundleError
+from bundle.load import load
 from bundle.signature import SIGNATURE_FILE
 from tests import bundles
 from tests.signatures import key_pair, sign

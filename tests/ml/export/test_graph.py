@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from bundle import manifest as sections
-from bundle.load import Bundle, BundleError
+from bundle.files import BundleError
+from bundle.load import Bundle
 from bundle.predictor import Predictor
 from ml.export.graph import ExportError, check_parity, to_graph
 from ml.export.serving_model import ServingModel

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.load import Bundle, BundleError, load
+from bundle.files import BundleError
+from bundle.load import Bundle, load
 from ml.export.write_bundle import write
 from tests import bundles
 

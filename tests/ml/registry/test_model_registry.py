@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bundle.load import Bundle, BundleError, load
+from bundle.files import BundleError
+from bundle.load import Bundle, load
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
 from ml.export.write_bundle import write
