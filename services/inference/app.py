@@ -6,10 +6,12 @@ Run it with ``gunicorn -c services/inference/gunicorn.conf.py "services.inferenc
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from services.inference import auth, problems, security_headers, self_test, settings
+from services.inference import problems, self_test, settings
 from services.inference.limits import UploadMemory
+from services.inference.middleware import security_headers
+from services.inference.middleware.path_prefix import PathPrefix
+from services.inference.middleware.trusted_proxies import TrustedProxies
 from services.inference.model import load_model
-from services.inference.path_prefix import PathPrefix
 from services.inference.routes import explain, health, metrics, pages, predict
 from services.inference.schemas import ProblemDetails
 from services.inference.telemetry import prometheus, request_log
@@ -41,7 +43,7 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     app.config.update(MAX_CONTENT_LENGTH=config.max_upload_bytes, MAX_PICTURES=config.max_pictures)
     app.wsgi_app = PathPrefix(app.wsgi_app, config.path_prefix)  # type: ignore[method-assign]
     if config.trusted_proxies:
-        app.wsgi_app = auth.TrustedProxies(app.wsgi_app, config.trusted_proxies)  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, config.trusted_proxies)  # type: ignore[method-assign]
     model = load_model(config.model_dir, config.model_public_key)
     request_log.init_app(app)
     problems.init_app(app)

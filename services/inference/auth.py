@@ -1,20 +1,15 @@
 """Identify clients by API key or address. Keys come from a file that is read again when it changes."""
 
-import contextlib
 import hashlib
 import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flask import Request, g, request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from services.inference.problems import UNAUTHORIZED, Problem
-from services.inference.settings import Network
 
 # A key has the characters of a bearer token (RFC 6750). Two lines may have one name while a key is replaced.
 LINE = re.compile(r"([\w.-]{1,64}):([A-Za-z0-9._~+/=-]{16,512})")
@@ -108,23 +103,3 @@ def client_address() -> str:
         return "unknown"
     address = getattr(address, "ipv4_mapped", None) or address
     return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
-
-
-class TrustedProxies:
-    """WSGI middleware that takes the client's address and the path prefix from the headers of trusted proxies."""
-
-    def __init__(self, wsgi_app: Callable[..., Any], networks: tuple[Network, ...]) -> None:
-        self._app, self._networks = wsgi_app, networks
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Handle a request with the address of the last hop that is not a trusted proxy."""
-        hops = [*environ.get("HTTP_X_FORWARDED_FOR", "").split(","), environ.get("REMOTE_ADDR", "")]
-        proxies = next((i for i, hop in enumerate(reversed(hops)) if not self._trusts(hop)), 0)
-        app = ProxyFix(self._app, x_for=proxies, x_proto=0, x_host=0, x_prefix=1) if proxies else self._app
-        return app(environ, start_response)
-
-    def _trusts(self, hop: str) -> bool:
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(hop.strip())
-            return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
-        return False

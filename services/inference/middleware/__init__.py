@@ -1,0 +1,1 @@
+"""Change requests before the routes see them, and answers after them."""
