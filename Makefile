@@ -110,7 +110,7 @@ audit: | $(BIN)/python ## look up known vulnerabilities of the packages in the i
 	  --requirement services/inference/requirements.lock --requirement services/monitor/requirements.lock
 
 clean: ## remove the environment and caches; databases and data sets stay
-	rm -rf $(VENV) benchmarks/servers/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) benchmarks/*/*/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find bundle ml services scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Two steps of one environment: `up` and `mlflow` need no PyTorch, which takes gigabytes.

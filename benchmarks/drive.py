@@ -74,7 +74,7 @@ def drive(
         RefusedError: No response had status 200.
     """
     server = running.server
-    requests = payload.requests(images, per_request, server.forms[form], multipart=form == MULTIPART)
+    requests = payload.requests(images, per_request, server.forms[form], form == MULTIPART, server.headers)
     closed_loop(running.url, requests, connections, warm_up)
     before = running.cpu_seconds()
     result = closed_loop(running.url, requests, connections, seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from sysconfig import get_config_var
 
 FOLDER = Path(__file__).parent
 RAW, MULTIPART = "raw body", "multipart"
@@ -26,6 +27,8 @@ class Server:
     """Readiness route."""
     forms: Mapping[str, str] = field(default_factory=lambda: FORMS)
     """Route for each form of upload."""
+    headers: tuple[str, ...] = ()
+    """Headers of each request."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,4 +65,14 @@ BENTOML = Server(
     ready="/readyz",
     environment={"BENTOML_DO_NOT_TRACK": "True"},
 )
-COMPARED = (OURS, FASTAPI, LITSERVE, LITSERVE_BATCHES, BENTOML)
+TRITON = Server(
+    "Triton (PyTriton), ONNX Runtime",
+    "benchmarks.servers.triton.app",
+    ("{port}", "{workers}", BATCH),
+    folder="triton",
+    ready="/v2/models/classifier/ready",
+    forms={RAW: "/v2/models/classifier/infer"},
+    headers=("Inference-Header-Content-Length: 0",),  # the body is the only input
+    environment={"LD_LIBRARY_PATH": get_config_var("LIBDIR") or ""},  # for the same libpython as the interpreter
+)
+COMPARED = (OURS, FASTAPI, LITSERVE, LITSERVE_BATCHES, BENTOML, TRITON)

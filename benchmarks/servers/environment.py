@@ -1,27 +1,25 @@
-"""A virtual environment for each compared server, beside its requirements; git ignores it."""
+"""A virtual environment for each compared program, beside its requirements; git ignores it."""
 
 import subprocess
-import sys
 import sysconfig
 import venv
 from pathlib import Path
 
-from benchmarks.servers import FOLDER, Server
-
 
 class NotInstalledError(Exception):
-    """The packages of a server could not be installed; the message has the error of pip."""
+    """Packages could not be installed; the message has the error of pip."""
 
 
-def python(server: Server) -> Path:
-    """Install the packages of a server unless they are installed, and return its interpreter.
+def python(folder: Path, shares_torch: bool = False) -> Path:
+    """Install the packages in a folder's requirements.txt unless they are installed, and return the interpreter.
+
+    Args:
+        folder: Has requirements.txt, and gets ``.venv``.
+        shares_torch: Let the environment import the repository's packages too.
 
     Raises:
         NotInstalledError: pip failed.
     """
-    if server.folder is None:
-        return Path(sys.executable)
-    folder = FOLDER / server.folder
     interpreter = folder / ".venv" / "bin" / "python"
     if not interpreter.exists():
         venv.create(folder / ".venv", with_pip=True)
@@ -30,7 +28,7 @@ def python(server: Server) -> Path:
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
         raise NotInstalledError(f"{folder.name}: {lines[-1]}")
-    if server.shares_torch:
+    if shares_torch:
         (packages,) = folder.glob(".venv/lib/python3*/site-packages")
         (packages / "repository.pth").write_text(sysconfig.get_path("purelib"))  # behind its own packages
     return interpreter

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.servers import Server, environment
+from benchmarks.servers import FOLDER, Server, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
@@ -63,7 +64,8 @@ def running(server: Server, log: Path, workers: int) -> Iterator[Running]:
     """
     values = {"port": str(_free_port()), "workers": str(workers)}
     arguments = [argument.format_map(values) for argument in server.arguments]
-    command = [str(environment.python(server)), "-m", server.module, *arguments]
+    interpreter = environment.python(FOLDER / server.folder, server.shares_torch) if server.folder else sys.executable
+    command = [str(interpreter), "-m", server.module, *arguments]
     settings = {name: value.format_map(values) for name, value in server.environment.items()}
     # There is a process for each CPU: more threads would compete for the same CPUs.
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | settings

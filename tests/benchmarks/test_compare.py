@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from benchmarks import comparison, growth, limit, overload, photos
 from benchmarks.compare import Plan, measure, rounds
-from benchmarks.drive import RefusedError, Row, Run
+from benchmarks.drive import RefusedError, Row, Run, drive
 from benchmarks.load import payload
 from benchmarks.load.result import LOST, Result, Sample
 from benchmarks.servers import BENTOML, FASTAPI, LITSERVE, MULTIPART, OURS, RAW, Server, environment
@@ -48,6 +48,12 @@ def test_refused_requests_are_an_error(plan, monkeypatch):
     monkeypatch.setenv("MAX_UPLOAD_BYTES", "2000")
     with pytest.raises(RefusedError, match=r"this service, raw body: .*413"):
         measure(plan, OURS, plan.images, {(OURS.name, RAW): Row(OURS.name, RAW)})
+
+
+def test_server_gets_its_headers(service):
+    contradicting = dataclasses.replace(OURS, headers=("Content-Length: 1",))
+    with pytest.raises(RefusedError, match=r"this service, raw body: .*400"):
+        drive(dataclasses.replace(service, server=contradicting), RAW, IMAGES, seconds=0.1, warm_up=0.1)
 
 
 def test_overload_counts_all_requests(service, monkeypatch):
@@ -122,7 +128,7 @@ def test_missing_package_is_named(tmp_path):
     interpreter.chmod(0o755)
     (tmp_path / "requirements.txt").write_text("./nothing-1.0-py3-none-any.whl\n")
     with pytest.raises(environment.NotInstalledError, match=r"nothing-1\.0"):
-        environment.python(Server("some server", "module", folder=str(tmp_path)))
+        environment.python(tmp_path)
 
 
 def test_bundles_study_prints_a_row_per_bundle(bundle_folder, monkeypatch, capsys):
