@@ -4,8 +4,8 @@ export function percent(share) {
   return `${(share * 100).toFixed(1)} %`;
 }
 
-/** Count answers by label: "4 images: 2 cat, 1 uncertain, 1 failed". */
-export function summarize(results) {
+/** Count answers by label: "4 images: 2 cat, 1 uncertain, 1 failed", or "4 of 10 images: …" while others wait. */
+export function summarize(results, total) {
   const count = (kind) => results.filter(kind).length;
   const certain = results.filter(({ answer }) => answer && !answer.uncertain).map(({ answer }) => answer.label);
   const labels = [...new Set(certain)].map((label) => [certain.filter((each) => each === label).length, label]);
@@ -14,7 +14,8 @@ export function summarize(results) {
     [count(({ answer }) => answer?.uncertain), "uncertain"],
     [count(({ answer }) => !answer), "failed"],
   ].filter(([number]) => number > 0);
-  const all = `${results.length} ${results.length === 1 ? "image" : "images"}`;
+  const done = results.length === total ? "" : `${results.length} of `;
+  const all = `${done}${total} ${total === 1 ? "image" : "images"}`;
   return `${all}: ${parts.map(([number, name]) => `${number} ${name}`).join(", ")}`;
 }
 

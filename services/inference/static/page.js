@@ -1,14 +1,14 @@
-import { offerCamera } from "./camera.js";
 import { percent, summarize, toCsv } from "./format.js";
 import { describe, draw } from "./heat_map.js";
+import { offerInputs } from "./inputs.js";
 import { send } from "./service.js";
+import { offerSnippets } from "./snippets.js";
+import { enlarge } from "./viewer.js";
 
 const BARS = 5;
 
 const form = document.getElementById("upload");
 const input = document.getElementById("file");
-const drop = document.getElementById("drop");
-const ways = document.getElementById("ways");
 const summary = document.getElementById("summary");
 const list = document.getElementById("results");
 const status = document.getElementById("status");
@@ -21,38 +21,8 @@ let queue = Promise.resolve();
 // Each finished card's result, newest first as on the page.
 const results = new Map();
 
-ways.hidden = false;
-
-input.addEventListener("change", () => {
-  add(input.files);
-  form.reset(); // so that choosing the same file again is a change
-});
-
-const photo = document.getElementById("photo");
-photo.addEventListener("change", () => {
-  add(photo.files);
-  photo.value = "";
-});
-offerCamera(document.getElementById("open-camera"), photo, add);
-
-document.addEventListener("paste", (event) => add(event.clipboardData.files));
-
-for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
-  // The whole window, or an image dropped beside the field replaces the page.
-  window.addEventListener(type, (event) => {
-    event.preventDefault();
-    drop.classList.toggle("over", type === "dragenter" || type === "dragover");
-    if (type === "drop") add(event.dataTransfer.files);
-  });
-}
-
-for (const example of document.querySelectorAll("#examples button")) {
-  example.addEventListener("click", async () => {
-    const { src } = example.querySelector("img");
-    const blob = await (await fetch(src)).blob();
-    add([new File([blob], decodeURIComponent(src.split("/").pop()), { type: blob.type })]);
-  });
-}
+offerInputs(add);
+offerSnippets(document.getElementById("use"), form.action);
 
 document.getElementById("csv").addEventListener("click", () => {
   const link = document.createElement("a");
@@ -65,7 +35,7 @@ document.getElementById("csv").addEventListener("click", () => {
 document.getElementById("clear").addEventListener("click", () => {
   list.replaceChildren();
   results.clear();
-  summary.hidden = true;
+  count();
   status.textContent = "Cleared";
   input.focus();
 });
@@ -75,6 +45,7 @@ function add(files) {
     const card = newCard(file);
     next(() => classify(file, card), card);
   }
+  count();
 }
 
 /** Do something with a card when its turn comes, unless the page was cleared. */
@@ -89,8 +60,29 @@ function newCard(file) {
   image.onload = () => URL.revokeObjectURL(image.src);
   image.onerror = () => card.querySelector(".view").remove();
   card.querySelector(".name").textContent = file.name;
+  const larger = card.querySelector(".enlarge");
+  larger.setAttribute("aria-label", `Enlarge ${file.name}`);
+  larger.addEventListener("click", () => enlarge(file, image.alt || file.name));
+  const remover = card.querySelector(".remove");
+  remover.setAttribute("aria-label", `Remove ${file.name}`);
+  remover.addEventListener("click", () => remove(card, file));
   list.prepend(card);
   return card;
+}
+
+function remove(card, file) {
+  const next = card.nextElementSibling ?? card.previousElementSibling;
+  card.remove();
+  results.delete(card);
+  count();
+  status.textContent = `${file.name} is removed`;
+  (next?.querySelector(".remove") ?? input).focus();
+}
+
+/** Show what is answered of the images on the page. */
+function count() {
+  summary.hidden = results.size === 0;
+  document.getElementById("counts").textContent = summarize(ordered(), list.children.length);
 }
 
 async function classify(file, card) {
@@ -108,8 +100,7 @@ async function classify(file, card) {
   if (result.answer) show(result.answer, file, card);
   else fail(result.problem, file, card);
   card.removeAttribute("aria-busy");
-  summary.hidden = false;
-  document.getElementById("counts").textContent = summarize(ordered());
+  count();
 }
 
 function ordered() {

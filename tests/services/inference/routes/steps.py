@@ -45,3 +45,15 @@ def cards(page, count):
         )
         for card in WebDriverWait(page, 20).until(finished)
     ]
+
+
+def button(page, name):
+    return next(one for one in page.find_elements(By.TAG_NAME, "button") if one.accessible_name.startswith(name))
+
+
+def text(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector).text
+
+
+def wait_for(page, condition):
+    return WebDriverWait(page, 20).until(condition)

@@ -1,4 +1,4 @@
-"""Examples, the camera, the summary, CSV and "Why?" on the page, in a real browser."""
+"""The summary, CSV, removal and "Why?" on the page, in a real browser."""
 
 import csv
 import io
@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from ml.batch.csv_file import columns
 from services.inference.occlusion import SIDE
 from tests import bundles
 from tests import drawn_images as images
 from tests.drawn_images import RED
-from tests.services.inference.client import create_client
-from tests.services.inference.routes.steps import cards, choose, opened
+from tests.services.inference.routes.steps import PHONE, button, cards, choose, opened, text, wait_for
 from tests.services.inference.serving import service
 
 # Keeps what would be saved as a file.
@@ -30,70 +28,6 @@ MIDDLE_ROW = """
 const canvas = arguments[0];
 return [...canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1).data];
 """
-
-
-def button(page, name):
-    return next(one for one in page.find_elements(By.TAG_NAME, "button") if one.accessible_name.startswith(name))
-
-
-def text(page, selector):
-    return page.find_element(By.CSS_SELECTOR, selector).text
-
-
-def wait_for(page, condition):
-    return WebDriverWait(page, 20).until(condition)
-
-
-def test_example_is_classified_at_a_click(page):
-    button(page, "Example: green plate").click()
-    assert [card[:2] for card in cards(page, 1)] == [("green-plate.png", "green")]
-
-
-def test_examples_are_images_of_the_bundle(bundle, tmp_path):
-    client = create_client(model_dir=bundle)
-    page = client.get("/").text
-    assert page.count('src="examples/') == 2
-    assert client.get("/examples/red.png").mimetype == "image/png"
-    assert client.get("/examples/../manifest.json").status_code == 404
-    assert client.get("/examples/no.png").status_code == 404
-    assert "Examples" not in create_client(model_dir=bundles.write(tmp_path)).get("/").text
-
-
-def test_photo_is_taken_with_the_camera(page):
-    button(page, "Camera").click()
-    shutter = page.find_element(By.CSS_SELECTOR, "#camera [value=taken]")
-    wait_for(page, lambda _: shutter.is_enabled())
-    shutter.click()
-    [(name, label, _)] = cards(page, 1)
-    assert name.startswith("camera ") and name.endswith(".jpg")
-    assert label == "green", "the picture of the browser's test camera"
-    assert page.execute_script("return document.querySelector('video').srcObject") is None, "the camera is off"
-
-
-def test_camera_is_closed_without_a_photo(page):
-    button(page, "Camera").click()
-    wait_for(page, lambda _: page.find_element(By.CSS_SELECTOR, "#camera [value=taken]").is_enabled())
-    button(page, "Close").click()
-    assert not page.find_element(By.ID, "camera").is_displayed()
-    assert not page.find_elements(By.CSS_SELECTOR, ".card")
-
-
-def test_missing_camera_is_named(page):
-    page.execute_script(
-        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))"
-    )
-    button(page, "Camera").click()
-    wait_for(page, lambda _: "No camera is found" in text(page, "#camera"))
-    assert not page.find_element(By.CSS_SELECTOR, "#camera [value=taken]").is_enabled()
-
-
-def test_page_without_a_camera_offers_the_one_of_the_phone(page):
-    page.execute_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
-    page.execute_script("document.getElementById('photo').addEventListener('click', () => { window.offered = true; })")
-    button(page, "Camera").click()
-    assert page.execute_script("return offered")
-    photo = page.find_element(By.ID, "photo")
-    assert photo.get_attribute("capture") == "environment"
 
 
 @pytest.fixture
@@ -137,6 +71,43 @@ def test_clear_removes_all_answers(mixed, files):
     choose(mixed, files["red.jpg"])
     cards(mixed, 1)
     assert text(mixed, "#counts") == "1 image: 1 red"
+
+
+def test_removed_image_is_no_longer_counted_and_the_next_gets_the_focus(mixed):
+    button(mixed, "Remove grey, dull.png").click()
+    assert text(mixed, "#counts") == "3 images: 1 green, 1 red, 1 failed"
+    assert mixed.switch_to.active_element.accessible_name == "Remove green.png"
+    for name in ("green.png", "red.jpg", "notes.jpg"):
+        button(mixed, f"Remove {name}").click()
+    assert not mixed.find_element(By.ID, "summary").is_displayed()
+    assert mixed.switch_to.active_element.get_attribute("id") == "file"
+
+
+def test_removal_covers_no_text_on_a_phone(mixed):
+    mixed.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        for card in mixed.find_elements(By.CSS_SELECTOR, ".card"):
+            remove, label = (card.find_element(By.CSS_SELECTOR, name).rect for name in (".remove", ".label"))
+            assert remove["y"] + remove["height"] <= label["y"]
+    finally:
+        mixed.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+# The answer to the second image never comes.
+STALL = """
+const send = window.fetch;
+let calls = 0;
+window.fetch = (...parts) => (++calls === 2 ? new Promise(() => {}) : send(...parts));
+"""
+
+
+def test_summary_tells_how_many_images_wait(page, files):
+    page.execute_script(STALL)
+    choose(page, files["red.jpg"], files["green.png"])
+    cards(page, 1)
+    wait_for(page, lambda _: text(page, "#counts") == "1 of 2 images: 1 red")
+    button(page, "Remove green.png").click()
+    assert text(page, "#counts") == "1 image: 1 red"
 
 
 def half_red(path, size):

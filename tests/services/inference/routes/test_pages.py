@@ -178,14 +178,15 @@ def test_page_asks_once_for_an_api_key(browser, bundle, tmp_path, files):
 
 def test_controls_are_reached_by_keyboard_and_have_names(page):
     reached = []
-    for _ in range(6):
+    for _ in range(9):
         ActionChains(page).send_keys(Keys.TAB).perform()
         reached.append(page.switch_to.active_element)
-    assert [element.tag_name for element in reached] == ["input", *["button"] * 3, "a", "a"]
+    assert [element.tag_name for element in reached] == ["input", *["button"] * 5, "a", "a", "select"]
     names = [element.accessible_name for element in reached]
     assert "Choose images" in names[0]
-    assert names[1:] == ["Camera", "Example: green plate", "Example: red", "API", "Metrics"]
-    ActionChains(page).key_down(Keys.SHIFT).send_keys(Keys.TAB * 5).key_up(Keys.SHIFT).perform()
+    assert names[1:5] == ["Camera", "Paste", "Example: green plate", "Example: red"]
+    assert names[5:] == ["Use via API", "API documentation", "Metrics", "Theme"]
+    ActionChains(page).key_down(Keys.SHIFT).send_keys(Keys.TAB * 8).key_up(Keys.SHIFT).perform()
     style = "return getComputedStyle(document.getElementById('drop')).outlineStyle"
     assert page.execute_script(style) == "solid", "a person at the keyboard must see where they are"
 
