@@ -87,3 +87,12 @@ def test_options_of_commands_exist():
     used = options_used()
     assert {("ml.train", "--exclude"), ("ml.registry publish", "--key"), ("ml.train", "--architecture")} <= used
     assert not {(command, option) for command, option in used if option not in OPTIONS.get(command, [])}
+
+
+def test_variables_of_commands_are_read_by_the_code():
+    set_in_commands = set(re.findall(r"\b([A-Z][A-Z_]{2,})=", TEXT))
+    files = ["Makefile", "compose.yaml", *(f"scripts/{name}" for name in ("deploy", "minikube", "images"))]
+    settings = {name for group in json.loads(GOLDEN.read_text()).values() for name in group}
+    read = settings | set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", "".join((ROOT / file).read_text() for file in files)))
+    others = {name for name in set_in_commands - read if not name.startswith("MLFLOW_")}
+    assert others <= {"MSYS_NO_PATHCONV", "OMP_NUM_THREADS", "NAME"}, "of Git Bash, of OpenMP, and any"

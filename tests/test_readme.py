@@ -91,6 +91,14 @@ def test_guides_are_linked_from_the_readme():
     assert {str(page) for page in TEXTS if page.parent == Path("docs")} - linked <= {"docs/licences.md"}
 
 
+def test_decisions_are_listed_with_their_numbers():
+    listed = re.findall(r"^\| \[(\d{4})\]\((\1-[\w-]+\.md)\)", TEXTS[Path("docs/adr/README.md")], re.MULTILINE)
+    records = sorted(page.name for page in TEXTS if page.parent == Path("docs/adr") and page.name != "README.md")
+    assert [name for _, name in listed] == records
+    for number, name in listed:
+        assert TEXTS[Path("docs/adr") / name].startswith(f"# {int(number)}. ")
+
+
 def test_named_files_exist():
     folders = r"(?:\.github|benchmarks|bundle|docs|kustomize|ml|models|scripts|services|tests)"
     examples = re.compile(r"[^\s`]+<\w+>[^\s`]*")  # with a part that the reader chooses
