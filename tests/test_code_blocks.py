@@ -42,7 +42,7 @@ def test_shell_is_valid(block):
 
 @in_languages("powershell")
 def test_powershell_lines_are_commands(block):
-    commands = ("wsl ", "winget ", "curl.exe ", "Invoke-RestMethod ", "[Environment]::", "$env:")
+    commands = ("docker ", "wsl ", "winget ", "curl.exe ", "Invoke-RestMethod ", "[Environment]::", "$env:")
     assert all(line.startswith(commands) for line in block.text.splitlines())
 
 
