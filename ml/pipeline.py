@@ -56,8 +56,8 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
     Returns:
         0 if there is a bundle, promoted or not; 1 if MLflow does not have it, so that it is yet to be gated.
     """
-    use_free_processors()
     device = distributed.local_device(choose_device(options.device))
+    use_free_processors(device)
     with distributed.process_group(device):
         if not distributed.is_main_process():
             run_secondary_rank(options, device)

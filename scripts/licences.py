@@ -15,7 +15,8 @@ NAMED = {"certifi": "the list of root certificates, unchanged; the MPL reaches i
 HEAD = """\
 # Licences
 
-Every package in the images, from the lock files and the packages' own metadata. `make lock` writes this page.
+Before you pass the images on, look here for the licence of every package in them, from the lock files and the packages'
+own metadata. `make lock` writes this page.
 
 | package | version | licence | image |
 | --- | --- | --- | --- |

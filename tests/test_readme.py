@@ -13,14 +13,9 @@ import pytest
 import yaml
 
 from services.inference.settings import Settings
+from tests.documentation import TEXT, TEXTS
 from tests.servers import ROOT
 
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
-TEXTS = {page.relative_to(ROOT): page.read_text(encoding="utf-8") for page in PAGES}
-TEXT = "\n".join(TEXTS.values())
 SERVING = TEXTS[Path("docs/serving.md")]
 OVERLAY = "kustomize/overlays/minikube"
 # Created and deleted by the commands of the documentation.
@@ -70,18 +65,25 @@ def anchors(text: str) -> set[str]:
 
 def links(text: str) -> Iterator[tuple[str, str]]:
     """Yield path and anchor of every link within the repository."""
-    for target in re.findall(r"\]\(([^)]+)\)", text):
+    for target in re.findall(r"(?:\]\(|<img src=\")([^)\"]+)[)\"]", text):
         if not target.startswith("https://"):
             path, _, anchor = target.partition("#")
             yield path, anchor
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=str)
+@pytest.mark.parametrize("page", sorted(name for name in tracked() if name.endswith(".md")))
 def test_links_resolve(page):
-    for path, anchor in links(TEXTS[page]):
+    for path, anchor in links((ROOT / page).read_text(encoding="utf-8")):
         target = (ROOT / page).parent / path if path else ROOT / page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", sorted(TEXTS.keys() - {Path("SECURITY.md")}), ids=str)
+def test_page_begins_with_its_purpose(page):
+    title, _, rest = TEXTS[page].partition("\n\n")
+    assert title.startswith("# ") and "\n" not in title
+    assert re.match(r"[A-Z0-9*`[]", rest), "a sentence comes before tables, lists and code"
 
 
 def test_guides_are_linked_from_the_readme():
@@ -89,9 +91,18 @@ def test_guides_are_linked_from_the_readme():
     assert {str(page) for page in TEXTS if page.parent == Path("docs")} - linked <= {"docs/licences.md"}
 
 
+def test_decisions_are_listed_with_their_numbers():
+    listed = re.findall(r"^\| \[(\d{4})\]\((\1-[\w-]+\.md)\)", TEXTS[Path("docs/adr/README.md")], re.MULTILINE)
+    records = sorted(page.name for page in TEXTS if page.parent == Path("docs/adr") and page.name != "README.md")
+    assert [name for _, name in listed] == records
+    for number, name in listed:
+        assert TEXTS[Path("docs/adr") / name].startswith(f"# {int(number)}. ")
+
+
 def test_named_files_exist():
     folders = r"(?:\.github|benchmarks|bundle|docs|kustomize|ml|models|scripts|services|tests)"
-    named = set(re.findall(rf"(?<![\w./(-]){folders}/[\w./-]*\w", TEXT))
+    examples = re.compile(r"[^\s`]+<\w+>[^\s`]*")  # with a part that the reader chooses
+    named = set(re.findall(rf"(?<![\w./(-]){folders}/[\w./-]*\w", examples.sub("", TEXT)))
     assert {"kustomize/overlays/minikube", "scripts/deploy"} <= named
     assert not {name for name in named - tracked() if not name.startswith("kustomize/overlays/mine")}  # an example
     for script in re.findall(r"\bsh (scripts/\w+)", TEXT):
@@ -114,6 +125,14 @@ def test_named_cluster_objects_are_in_the_overlay():
     for name, port in re.findall(r"`([a-z]+)` (\d{4})", TEXT):
         service = (ROOT / f"kustomize/base/{name}/service.yaml").read_text()
         assert yaml.safe_load(service)["spec"]["ports"][0]["port"] == int(port), name
+
+
+def test_pixels_of_a_pod_are_those_of_the_deployment():
+    deployment = yaml.safe_load((ROOT / "kustomize/base/inference/deployment.yaml").read_text())
+    settings = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    megapixels = f"to {int(settings['MAX_PIXELS']) // 1_000_000} megapixels"
+    for page in ("docs/cluster.md", "docs/reliability.md"):
+        assert megapixels in TEXTS[Path(page)]
 
 
 def test_queries_are_valid(tmp_path):

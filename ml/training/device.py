@@ -30,15 +30,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def use_free_processors() -> None:
-    """Limit PyTorch to as many threads as processors are free.
+def use_free_processors(device: torch.device) -> None:
+    """Limit PyTorch to as many threads as processors are free; beside a GPU, to one.
 
     Its threads share each operation and wait for each other: where one of them has to wait for a processor, all do, and
-    two threads on a busy machine are many times slower than one.
+    two threads on a busy machine are many times slower than one. Beside a GPU the threads of the loader compute.
     """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0  # Windows has neither
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), round(processors - busy))))
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0  # Windows has none
+    free = max(1, round(_processors() - busy))
+    torch.set_num_threads(min(torch.get_num_threads(), free) if device.type == "cpu" else 1)
+
+
+def loader_threads(device: torch.device, processes: int = 1) -> int:
+    """Choose the number of threads that augment images: one beside a CPU that trains, else a process's processors."""
+    return 1 if device.type == "cpu" else max(1, _processors() // processes)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:

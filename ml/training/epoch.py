@@ -25,8 +25,9 @@ def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     side = config.side(state.epoch)
+    share = distributed.rank(), processes
     batches = Prefetcher(
-        training_batches(state.training, config, side, generator, device, distributed.rank(), processes)
+        training_batches(state.training, config, side, generator, device, *share, state.loader_threads)
     )
     state.network.train()
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)

@@ -141,10 +141,12 @@ def training_batches(
     device: torch.device,
     rank: int = 0,
     world_size: int = 1,
+    threads: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of shuffled, augmented batches; the same generator state gives the same batches.
 
-    Of ``world_size`` processes that share each batch, each takes every ``world_size``-th image.
+    Of ``world_size`` processes that share each batch, each takes every ``world_size``-th image. It augments as many
+    images at once as it has ``threads``.
 
     Yields:
         Images ``(batch, 3, side, side)`` from 0 to 255 and labels ``(batch,)``, on ``device``. The batches of an epoch
@@ -154,17 +156,18 @@ def training_batches(
     # A seed for each image makes its augmentation independent of the others.
     seeds = torch.randint(2**62, (len(data),), generator=generator).tolist()
     jitter_strength = torch.rand((len(data), 3), generator=generator)
-    image_generator = torch.Generator()
-    for chosen in order.tensor_split(steps_per_epoch(len(data), config.batch, world_size)):
-        rows = chosen[rank::world_size].sort().values  # sorted: one pass through the file
-        pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
-        augmented = [
-            augment(image, side, config, image_generator.manual_seed(seeds[row]))
-            for row, image in zip(rows.tolist(), pixels, strict=True)
-        ]
-        images = torch.stack(augmented).to(device).permute(0, 2, 3, 1).to(torch.float32)
-        images = jitter(images, jitter_strength[rows]).permute(0, 3, 1, 2)
-        yield images.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
+
+    def augmented(row: int, image: Tensor) -> Tensor:
+        return augment(image, side, config, torch.Generator().manual_seed(seeds[row]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        for chosen in order.tensor_split(steps_per_epoch(len(data), config.batch, world_size)):
+            rows = chosen[rank::world_size].sort().values  # sorted: one pass through the file
+            pixels = torch.from_numpy(data.pixels[rows.numpy()]).permute(0, 3, 1, 2)
+            images = torch.stack([*pool.map(augmented, rows.tolist(), pixels)])
+            images = images.to(device).permute(0, 2, 3, 1).to(torch.float32)
+            images = jitter(images, jitter_strength[rows]).permute(0, 3, 1, 2)
+            yield images.contiguous(memory_format=torch.channels_last), data.labels[rows].to(device)
 
 
 def steps_per_epoch(images: int, batch: int, processes: int = 1) -> int:

@@ -15,7 +15,7 @@ from ml.errors import UserError
 from ml.training import checkpoint, distributed
 from ml.training.augmentation import mixing
 from ml.training.config import TrainingConfig
-from ml.training.device import mixed_precision
+from ml.training.device import loader_threads, mixed_precision
 from ml.training.loader import Pixels, plain_batches, steps_per_epoch
 from ml.training.temperature_scaling import fit_temperature
 
@@ -110,6 +110,7 @@ class TrainingState:
             pct_start=0.2,
         )
         self.precision = mixed_precision(device)
+        self.loader_threads = loader_threads(device, processes)
         self.mixing = mixing(int(training.labels.max()) + 1)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch = 0

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from ml.training.device import DeviceError, choose_device, mixed_precision, use_free_processors
+from ml.training.device import DeviceError, choose_device, loader_threads, mixed_precision, use_free_processors
 
 
 @pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
@@ -51,8 +51,17 @@ def test_threads_are_as_many_as_free_processors(processors, load, before, after,
     monkeypatch.setattr(torch, "get_num_threads", lambda: before)
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
-    use_free_processors()
-    assert chosen == [after]
+    use_free_processors(torch.device("cpu"))
+    use_free_processors(torch.device("cuda"))
+    assert chosen == [after, 1]
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "threads"), [("cpu", 1, 1), ("cuda", 1, 8), ("mps", 3, 2), ("cuda", 16, 1)]
+)
+def test_the_loader_has_the_processors_beside_a_gpu(device, processes, threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert loader_threads(torch.device(device), processes) == threads
 
 
 def test_threads_are_kept_where_the_system_does_not_tell_its_load(monkeypatch):
@@ -62,5 +71,5 @@ def test_threads_are_kept_where_the_system_does_not_tell_its_load(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
-    use_free_processors()
+    use_free_processors(torch.device("cpu"))
     assert chosen == [4]

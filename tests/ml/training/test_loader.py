@@ -108,6 +108,17 @@ def test_augmentation_of_an_image_does_not_depend_on_its_batch(pixels, config):
     assert (distances.amin(1) < 1e-2).all(), "the first ten of an epoch are among its first thirty"
 
 
+def test_threads_augment_as_one_does(pixels, config):
+    config, size = replace(config, rotation=20, degrade=0.5, erase=0.5), config.train_size
+
+    def batches(threads):
+        generator = torch.Generator().manual_seed(0)
+        return list(training_batches(pixels[0], config, size, generator, CPU, threads=threads))
+
+    for (images, labels), (same, same_labels) in zip(batches(1), batches(4), strict=True):
+        assert torch.equal(images, same) and torch.equal(labels, same_labels)
+
+
 def test_prefetcher_makes_few_items_ahead_in_order():
     made = []
 

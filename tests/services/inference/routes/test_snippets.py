@@ -1,10 +1,11 @@
-"""The snippets of docs/serving.md do what they say."""
+"""The snippets of docs/serving.md and docs/windows.md do what they say."""
 
 import re
 import subprocess
 import sys
 
 import pytest
+import requests
 from selenium.webdriver.common.by import By
 
 from tests import servers
@@ -39,6 +40,22 @@ def test_curl(snippets, shared, folder):
     (lines,) = [text for language, text in snippets if language == "sh" and "curl" in text]
     for line in lines.splitlines():
         assert '"label":"red"' in run(["bash", "-c", ADDRESS.sub(shared.address, line)], folder)
+
+
+def test_curl_of_windows(shared, folder):
+    (folder / "docs").mkdir()
+    (folder / "cat.jpg").rename(folder / "docs" / "cat.jpg")
+    lines = re.findall(r"^curl\.exe .*", (servers.ROOT / "docs/windows.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        command = ADDRESS.sub(shared.address, line).replace("curl.exe", "curl")
+        assert '"label":"red"' in run(["bash", "-c", command], folder)
+
+
+def test_powershell_sends_a_file_as_the_body_of_a_form(shared):
+    type_of_infile = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = requests.post(f"{shared.address}/predict", plain(RED), headers=type_of_infile, timeout=30)
+    assert answer.json()["label"] == "red"
 
 
 def test_python_with_requests(snippets, shared, folder):
