@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch's own documentation uses
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ml.errors import UserError
 from ml.training import checkpoint, distributed
@@ -20,6 +20,7 @@ from ml.training.loader import Pixels, plain_batches, steps_per_epoch
 from ml.training.temperature_scaling import fit_temperature
 
 MAX_GRADIENT_NORM = 5.0
+Tensors = list[Tensor] | tuple[Tensor, ...]
 # The parts of the state that are saved as they are, and the parts that save themselves.
 PLAIN = ("epoch", "best", "best_epoch", "best_loss")
 STATEFUL = ("network", "average", "optimizer", "schedule", "scaler")
@@ -100,7 +101,7 @@ class TrainingState:
         self.training, self.validation = training, validation
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.parallel = self.network if processes == 1 else DistributedDataParallel(self.network)
-        self.average = AveragedModel(self.network, avg_fn=self._moving_average, use_buffers=True)
+        self.average = AveragedModel(self.network, multi_avg_fn=self._moving_average, use_buffers=True)
         groups = parameter_groups(network, config)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -193,12 +194,11 @@ class TrainingState:
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
 
-    def _moving_average(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not average.is_floating_point():
-            return current
-        # A short average at first: a fixed decay would keep the random initial weights for many steps.
-        n = float(count)
-        return torch.lerp(current, average, min(self.config.ema, (1 + n) / (10 + n)))
+    def _moving_average(self, averages: Tensors, current: Tensors, _: Tensor | int) -> None:
+        # A short average at first: a fixed decay would keep the random initial weights for many steps. The steps are
+        # counted here, since reading PyTorch's own counter would wait for the device.
+        steps = self.schedule.last_epoch - 1
+        get_ema_multi_avg_fn(min(self.config.ema, (1 + steps) / (10 + steps)))(averages, current, steps)
 
     def _weight(self, images: int) -> float:
         """Weigh this process's share of a batch: the average of the gradients takes all shares for equally large."""

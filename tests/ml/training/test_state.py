@@ -47,6 +47,17 @@ def test_without_a_decay_all_stages_have_one_rate():
     assert {group["lr"] for group in groups} == {0.1}
 
 
+def test_the_average_is_short_at_first(config, pixels):
+    state = TrainingState(build("test_resnet", 2, "scratch"), *pixels, replace(config, ema=0.3), CPU)
+    expected = None
+    for step in range(5):
+        state.train_step(torch.rand(4, 3, 32, 32) * 255, torch.tensor([0, 1, 0, 1]))
+        weights = state.network.head.weight.detach().clone()
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = weights if expected is None else decay * expected + (1 - decay) * weights
+        torch.testing.assert_close(state.average.module.head.weight.detach(), expected)
+
+
 def test_frozen_statistics_stay_while_the_weights_move(config, pixels, tmp_path):
     weights = tmp_path / "weights.pt"
     torch.save(build(config.architecture, 2, "scratch").state_dict(), weights)
