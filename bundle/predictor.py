@@ -79,12 +79,12 @@ class Predictor:
     def outputs(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs of the graph, by name."""
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, {INPUT_NAME: pixels}), strict=True))
+        return dict(zip(names, self._run(names, pixels), strict=True))
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the probabilities, shape ``(n, classes)``, of images from ``preprocess.decode``."""
-        (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
-        return np.asarray(probabilities, dtype=np.float32)
+        (probabilities,) = self._run([OUTPUT_NAME], pixels)
+        return probabilities
 
     def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Compute the probabilities and flag the uncertain ones.
@@ -108,5 +108,11 @@ class Predictor:
 
     def measure(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute the rows of ``predict`` and, with a graph that has them, the distances, shape ``(n,)``."""
-        probabilities, distances = self._session.run([OUTPUT_NAME, DISTANCE_NAME], {INPUT_NAME: pixels})
-        return np.asarray(probabilities, dtype=np.float32), np.asarray(distances, dtype=np.float32)
+        probabilities, distances = self._run([OUTPUT_NAME, DISTANCE_NAME], pixels)
+        return probabilities, distances
+
+    def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        # One image at a time: the intermediate results of several do not fit into a processor's cache, so that a run of
+        # four takes longer than four runs. They would need four times the memory, too.
+        runs = [self._session.run(names, {INPUT_NAME: pixels[i : i + 1]}) for i in range(len(pixels))]
+        return [np.concatenate(parts, dtype=np.float32) for parts in zip(*runs, strict=True)]

@@ -8,7 +8,7 @@ from sysconfig import get_config_var
 FOLDER = Path(__file__).parent
 RAW, MULTIPART = "raw body", "multipart"
 FORMS = {RAW: "/raw", MULTIPART: "/predict"}
-BATCH = "4"  # images, as many as services.inference.batching puts into one model run
+BATCH = "4"  # images in a run of the model
 
 
 @dataclass(frozen=True)

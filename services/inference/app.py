@@ -53,10 +53,10 @@ def create_app(config: settings.Settings | None = None) -> OpenAPI:
     app.register_api(health.create_blueprint(model, config))
     app.register_api(metrics.create_blueprint(exporter))
     app.register_api(pages.create_blueprint(model, config))
-    batcher = predict.create_batcher(model, config)
+    queue = predict.create_queue(model, config)
     memory = UploadMemory(max(config.max_upload_memory, config.max_upload_bytes))
-    app.register_api(predict.create_blueprint(model, config, batcher, memory))
-    app.register_api(explain.create_blueprint(model, config, batcher, memory))
+    app.register_api(predict.create_blueprint(model, config, queue, memory))
+    app.register_api(explain.create_blueprint(model, config, queue, memory))
     if config.metrics_port:
         metrics.separate_port(app, config.metrics_port)
     if model.predictor and (reason := self_test.run(app)):

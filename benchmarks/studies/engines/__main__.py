@@ -27,7 +27,7 @@ from bundle.load import CHAMPION, load
 from bundle.preprocess import decode
 
 OUT = Path("docs/benchmarks/engines.md")
-BATCHES = ("1", "4")  # 4: as many as services.inference.batching puts into one model run
+BATCHES = ("1", "4")
 COLUMNS = ("engine", *(f"batch of {batch}, ms an image" for batch in BATCHES), "largest difference of a probability")
 COMMAND = "python -m benchmarks.studies.engines --photos <folder or zip of photos>"
 

@@ -9,9 +9,9 @@ from gevent.lock import Semaphore
 
 from bundle.answer import DECIMALS, to_answer
 from services.inference import occlusion
-from services.inference.batching import Batcher
 from services.inference.limits import UploadMemory
 from services.inference.model import Model
+from services.inference.model_queue import ModelQueue
 from services.inference.problems import FULL, TOO_LARGE, Problem
 from services.inference.routes import BASE64, BINARY, REQUEST_ID, client_blueprint, request_body
 from services.inference.routes.predict import RESPONSES
@@ -29,7 +29,7 @@ EXPLAIN_RESPONSES = RESPONSES | {
 }
 
 
-def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory: UploadMemory) -> APIBlueprint:
+def create_blueprint(model: Model, settings: Settings, queue: ModelQueue, memory: UploadMemory) -> APIBlueprint:
     """Create the route for one model and its limits; each worker computes one explanation at a time."""
     slot = Semaphore(1)
     routes = client_blueprint("explain", settings)
@@ -56,9 +56,9 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
                 raise _busy()
             try:
                 with gevent.Timeout(TIMEOUT, _busy()):
-                    pixels = batcher.decode(images)
-                    rows, flags, *_ = batcher.predict_when_idle(pixels)
-                    heat_map = occlusion.explain(pixels[0], rows[0], lambda one: batcher.predict_when_idle(one)[0])
+                    pixels = queue.decode(images)
+                    rows, flags, *_ = queue.predict_when_idle(pixels)
+                    heat_map = occlusion.explain(pixels[0], rows[0], lambda one: queue.predict_when_idle(one)[0])
             finally:
                 slot.release()
         answer = to_answer(manifest.classes, rows[0])

@@ -12,10 +12,10 @@ from bundle import signals
 from bundle.answer import to_answer
 from bundle.manifest import Manifest
 from bundle.preprocess import ImageError, count_pixels, decode
-from services.inference.batching import Batcher
 from services.inference.container.cgroups import cpu_limit
 from services.inference.limits import ConcurrencyLimiter, UploadMemory
 from services.inference.model import Model
+from services.inference.model_queue import ModelQueue
 from services.inference.problems import TOO_LARGE, Problem, image_problem
 from services.inference.routes import BASE64, BINARY, REQUEST_ID, client_blueprint, request_body
 from services.inference.schemas import Answer, problem
@@ -42,16 +42,16 @@ RESPONSES: dict[str | int | HTTPStatus, Any] = {
 }
 
 
-def create_batcher(model: Model, settings: Settings) -> Batcher:
-    """Create the batcher for one model."""
-    return Batcher(
+def create_queue(model: Model, settings: Settings) -> ModelQueue:
+    """Create the queue for one model."""
+    return ModelQueue(
         lambda images: _decode(images, model.require().manifest, settings.max_pixels),
         lambda pixels: signals.answer(model.require(), pixels),
         threads=max(1, cpu_limit() // settings.workers),
     )
 
 
-def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory: UploadMemory) -> APIBlueprint:
+def create_blueprint(model: Model, settings: Settings, queue: ModelQueue, memory: UploadMemory) -> APIBlueprint:
     """Create the route for one model and its limits."""
     limiter = ConcurrencyLimiter(settings.max_in_flight)
     recorder = drift.Recorder(model.predictor.manifest) if model.predictor else None
@@ -66,7 +66,7 @@ def create_blueprint(model: Model, settings: Settings, batcher: Batcher, memory:
             images = body.read_images(settings, take)
             g.log_fields["pictures"] = len(images)
             with limiter.acquire():
-                outputs = batcher.predict(images)
+                outputs = queue.predict(images)
         answers = _answers(manifest, outputs)
 
         @after_this_request  # the self-test is no request

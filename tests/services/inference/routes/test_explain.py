@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from urllib3 import encode_multipart_formdata
 
-from services.inference.batching import Batcher
+from services.inference.model_queue import ModelQueue
 from services.inference.occlusion import SIDE
 from services.inference.routes import explain as route
 from tests import bundles
@@ -84,14 +84,14 @@ def test_limits_of_uploads_hold(bundle, tmp_path):
 
 @pytest.fixture
 def held(bundle, monkeypatch):
-    """A client whose batches wait, and the event that lets them go on."""
-    client, proceed, compute = create_client(model_dir=bundle), threading.Event(), Batcher._compute
+    """A client whose requests wait, and the event that lets them go on."""
+    client, proceed, compute = create_client(model_dir=bundle), threading.Event(), ModelQueue._compute
 
-    def wait(self, batch):
+    def wait(self, request):
         assert proceed.wait(30)
-        return compute(self, batch)
+        return compute(self, request)
 
-    monkeypatch.setattr(Batcher, "_compute", wait)
+    monkeypatch.setattr(ModelQueue, "_compute", wait)
     yield client, proceed
     proceed.set()
 

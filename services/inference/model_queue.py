@@ -1,4 +1,4 @@
-"""Compute predictions in batches: queued requests share one model run."""
+"""Queue requests for the model's threads."""
 
 import traceback
 from collections import deque
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from bundle.signals import Outputs
 
-MAX_BATCH = 4  # images; larger batches hardly cost less per image, and the first request would wait for the last
-
 
 @dataclass(eq=False)
 class _Request:
@@ -24,8 +22,8 @@ class _Request:
     result: AsyncResult = field(default_factory=AsyncResult)
 
 
-class Batcher:
-    """Decode and classify in native threads while greenlets wait. A request is never delayed to fill a batch."""
+class ModelQueue:
+    """Decode and classify in native threads, one request after the other in each, while greenlets wait."""
 
     def __init__(
         self,
@@ -33,12 +31,12 @@ class Batcher:
         run: Callable[[NDArray[np.uint8]], Outputs],
         threads: int,
     ) -> None:
-        """Create a batcher for one model.
+        """Create a queue for one model.
 
         Args:
             decode: Turns a request's images into pixels, shape ``(n, size, size, 3)``; may raise.
             run: Turns pixels into outputs.
-            threads: Batches at the same time.
+            threads: Requests at the same time.
         """
         self._decode, self._run = decode, run
         self._queue: deque[_Request] = deque()
@@ -69,43 +67,29 @@ class Batcher:
 
     def _wait(self, queue: deque[_Request], request: _Request) -> Outputs:
         queue.append(request)
-        self._start_batch()
+        self._start_next()
         outputs: Outputs = request.result.get()
         return outputs
 
-    def _start_batch(self) -> None:
+    def _start_next(self) -> None:
         queue = self._queue or self._background
-        if not queue or not self._idle:
-            return
-        self._idle -= 1
-        batch = [queue.popleft()]
-        room = MAX_BATCH - len(batch[0].images)
-        while self._queue and len(self._queue[0].images) <= room:
-            batch.append(self._queue.popleft())
-            room -= len(batch[-1].images)
-        gevent.spawn(self._finish_batch, batch)
+        if queue and self._idle:
+            self._idle -= 1
+            gevent.spawn(self._finish, queue.popleft())
 
-    def _finish_batch(self, batch: list[_Request]) -> None:
-        outcomes = self._threads.apply(self._compute, (batch,))
+    def _finish(self, request: _Request) -> None:
+        outcome = self._threads.apply(self._compute, (request,))
         self._idle += 1
-        self._start_batch()
-        for request, outcome in zip(batch, outcomes, strict=True):
-            request.images.clear()  # an error and its frames are a reference cycle, which must not keep them
-            if isinstance(outcome, Exception):
-                request.result.set_exception(outcome)
-            else:
-                request.result.set(outcome)
+        self._start_next()
+        request.images.clear()  # an error and its frames are a reference cycle, which must not keep them
+        if isinstance(outcome, Exception):
+            request.result.set_exception(outcome)
+        else:
+            request.result.set(outcome)
 
-    def _compute(self, batch: list[_Request]) -> list[Outputs | Exception]:
-        decoded: list[Any] = [_attempt(self._decode, one.images) if one.pixels is None else one.pixels for one in batch]
-        pixels = [part for part in decoded if not isinstance(part, Exception)]
-        outputs: Any = _attempt(self._run, np.concatenate(pixels)) if pixels else None
-        start = 0
-        for index, part in enumerate(decoded):
-            if not isinstance(part, Exception):
-                own = slice(start, start := start + len(part))
-                decoded[index] = outputs if isinstance(outputs, Exception) else outputs.rows(own)
-        return decoded
+    def _compute(self, request: _Request) -> Any:
+        pixels = _attempt(self._decode, request.images) if request.pixels is None else request.pixels
+        return pixels if isinstance(pixels, Exception) else _attempt(self._run, pixels)
 
 
 def _attempt(function: Callable[..., Any], argument: Any) -> Any:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bundle.signals import Outputs
-from services.inference.batching import MAX_BATCH, Batcher
+from services.inference.model_queue import ModelQueue
 
 TIMEOUT = 30
 
@@ -39,11 +39,11 @@ def model():
 
 @pytest.fixture
 def predict(model):
-    """Send one request, and the others while its batch is computed; return their greenlets."""
-    batcher = Batcher(model.decode, model.run, threads=1)
+    """Send one request, and the others while it is computed; return their greenlets."""
+    queue = ModelQueue(model.decode, model.run, threads=1)
 
     def predict(*requests):
-        greenlets = [gevent.spawn(batcher.predict, request) for request in [[b"0"], *requests]]
+        greenlets = [gevent.spawn(queue.predict, request) for request in [[b"0"], *requests]]
         gevent.sleep(0)  # until all wait
         model.proceed.set()
         gevent.joinall(greenlets, timeout=TIMEOUT)
@@ -65,17 +65,10 @@ def quiet(monkeypatch):
     monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", (Exception,))
 
 
-def test_queued_requests_share_batches_in_order(model, predict):
-    greenlets = predict(*([b"%d" % number] for number in range(1, 11)))
-    assert [numbers(greenlet) for greenlet in greenlets] == [[number] for number in range(11)]
-    assert model.runs == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
-
-
-def test_images_of_one_request_stay_together(model, predict):
-    many = [b"%d" % number for number in range(101, 101 + 2 * MAX_BATCH)]
-    greenlets = predict([b"1"], [b"2", b"3"], [b"4", b"5"], list(many), [b"6"])
-    assert list(map(numbers, greenlets)) == [[0], [1], [2, 3], [4, 5], list(map(int, many)), [6]]
-    assert model.runs == [[0], [1, 2, 3], [4, 5], list(map(int, many)), [6]]
+def test_requests_are_computed_one_after_the_other(model, predict):
+    greenlets = predict([b"1"], [b"2", b"3"], [b"104"])
+    assert [numbers(greenlet) for greenlet in greenlets] == [[0], [1], [2, 3], [104]]
+    assert model.runs == [[0], [1], [2, 3], [104]]
 
 
 def test_broken_image_fails_its_own_request_only(model, predict):
@@ -83,69 +76,63 @@ def test_broken_image_fails_its_own_request_only(model, predict):
     assert [numbers(greenlet) for greenlet in (zero, one, two)] == [[0], [1], [2]]
     with pytest.raises(ValueError, match="broken"):
         broken.get()
-    assert model.runs == [[0], [1, 2]]
+    assert model.runs == [[0], [1], [2]]
 
 
-def test_batch_of_broken_images_is_not_run(model, predict):
-    _, *broken = predict([b"broken"], [b"broken"])
-    assert all(isinstance(greenlet.exception, ValueError) for greenlet in broken)
-    assert model.runs == [[0]]
-
-
-def test_model_that_fails_fails_its_batch_and_no_other(predict):
-    _, *failed, after = predict([b"66"], [b"1"], [b"2"], [b"3"], [b"4"])
-    assert all(isinstance(greenlet.exception, RuntimeError) for greenlet in failed)
-    assert numbers(after) == [4]
+def test_model_that_fails_fails_its_own_request_only(predict):
+    _, failed, after = predict([b"66"], [b"1"])
+    assert isinstance(failed.exception, RuntimeError)
+    assert numbers(after) == [1]
 
 
 def test_model_without_flags_answers_none(model):
     model.proceed.set()
-    batcher = Batcher(model.decode, lambda pixels: model.run(pixels)._replace(uncertain=None), threads=1)
-    rows, uncertain, _ = batcher.predict([b"7", b"8"])
+    queue = ModelQueue(model.decode, lambda pixels: model.run(pixels)._replace(uncertain=None), threads=1)
+    rows, uncertain, _ = queue.predict([b"7", b"8"])
     assert rows.tolist() == [[7], [8]]
     assert uncertain is None
 
 
-def test_idle_thread_computes_the_next_batch(model):
-    batcher = Batcher(model.decode, model.run, threads=2)
-    first = gevent.spawn(batcher.predict, [b"1"])
+def test_idle_thread_computes_the_next_request(model):
+    queue = ModelQueue(model.decode, model.run, threads=2)
+    first = gevent.spawn(queue.predict, [b"1"])
     while not model.runs:
         gevent.sleep(0.01)
-    assert batcher.predict([b"2"])[0].tolist() == [[2]]
+    assert queue.predict([b"2"])[0].tolist() == [[2]]
     assert not first.ready()
     model.proceed.set()
     assert first.get(timeout=TIMEOUT)[0].tolist() == [[1]]
 
 
 def test_background_work_waits_for_all_other_requests(model):
-    batcher = Batcher(model.decode, model.run, threads=1)
-    first = gevent.spawn(batcher.predict, [b"0"])
+    queue = ModelQueue(model.decode, model.run, threads=1)
+    first = gevent.spawn(queue.predict, [b"0"])
     gevent.sleep(0)
-    background = gevent.spawn(batcher.predict_when_idle, np.array([9], np.uint8))
+    background = gevent.spawn(queue.predict_when_idle, np.array([9], np.uint8))
     gevent.sleep(0)
-    others = [gevent.spawn(batcher.predict, [b"%d" % number]) for number in range(1, 6)]
+    others = [gevent.spawn(queue.predict, [b"%d" % number]) for number in range(1, 6)]
     gevent.sleep(0)
     model.proceed.set()
     gevent.joinall([first, background, *others], timeout=TIMEOUT)
-    assert model.runs == [[0], [1, 2, 3, 4], [5], [9]]
+    assert model.runs == [[0], [1], [2], [3], [4], [5], [9]]
     assert numbers(background) == [9]
 
 
 def test_background_work_that_is_given_up_is_not_run(model):
-    batcher = Batcher(model.decode, model.run, threads=1)
-    first = gevent.spawn(batcher.predict, [b"0"])
+    queue = ModelQueue(model.decode, model.run, threads=1)
+    first = gevent.spawn(queue.predict, [b"0"])
     gevent.sleep(0)
     with gevent.Timeout(0.01, False):
-        batcher.predict_when_idle(np.array([9], np.uint8))
+        queue.predict_when_idle(np.array([9], np.uint8))
     model.proceed.set()
     first.get(timeout=TIMEOUT)
-    assert batcher.predict([b"1"])[0].tolist() == [[1]]
+    assert queue.predict([b"1"])[0].tolist() == [[1]]
     assert model.runs == [[0], [1]]
 
 
 def test_images_are_decoded_without_a_run(model):
-    batcher = Batcher(model.decode, model.run, threads=1)
-    assert batcher.decode([b"7"]).tolist() == [7]
+    queue = ModelQueue(model.decode, model.run, threads=1)
+    assert queue.decode([b"7"]).tolist() == [7]
     with pytest.raises(ValueError, match="broken"):
-        batcher.decode([b"broken"])
+        queue.decode([b"broken"])
     assert model.runs == []
