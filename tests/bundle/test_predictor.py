@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -51,3 +54,21 @@ def test_products_of_8_bits_do_not_overflow():
     for model in (shipped.model, widen_to_8_bits(shipped.model)):
         answers = Predictor(Bundle(shipped.manifest, model)).predict(pixels)
         np.testing.assert_allclose(answers, run_unoptimised(model, pixels), atol=ROUNDING)
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    code = """
+import resource, numpy as np
+from bundle.load import CHAMPION, load
+from bundle.predictor import Predictor
+predictor = Predictor(load(CHAMPION))
+size = predictor.manifest.input.size
+pixels = np.zeros((32, size, size, 3), np.uint8)
+used = []
+for images in (pixels[:1], pixels):
+    predictor.predict(images)
+    used.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(used[1] / used[0])
+"""
+    growth = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert float(growth) < 1.2, "32 images in one run took three times the memory"

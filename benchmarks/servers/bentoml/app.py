@@ -9,7 +9,7 @@ from benchmarks.servers.classifier import Classifier
 
 @bentoml.service(workers="cpu_count")
 class Service:
-    """Without batching: a request would wait for others, to save a tenth of its cost at best."""
+    """Without batching: a request would wait for others, and batches do not save time."""
 
     def __init__(self) -> None:
         self._classifier = Classifier()
