@@ -1,10 +1,9 @@
 """A training is killed at several moments, and resumed: the result is the same as without."""
 
 import json
-import random
+import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from mlflow import MlflowClient
@@ -20,73 +19,43 @@ SETTINGS += ["--epochs", str(EPOCHS), "--batch", "16", "--device", "cpu", "--cac
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Start a training in a process of its own, which ends with the test."""
-    processes = []
+def train(tmp_path):
+    """Run a training in a process of its own, and return how it ended and what it printed."""
     environment = servers.environment() | {"PYTHONPATH": str(servers.ROOT), "OMP_NUM_THREADS": "1"}
-    train = [sys.executable, "-m", "ml.train", "--data", str(draw(tmp_path / "colours", COLOURS, 70)), *SETTINGS]
-    train += ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    data = ["--data", str(draw(tmp_path / "colours", COLOURS, 70)), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
 
-    def start(*options):
-        with (tmp_path / f"log-{len(processes)}").open("wb") as log:
-            process = subprocess.Popen(
-                [*train, *options], cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-        processes.append(process)
-        return process
+    def train(program, *options):
+        command = [sys.executable, "-m", *program, *data, *SETTINGS, *options]
+        process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        return process.returncode, process.stdout + process.stderr
 
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def kill_when(process, condition, pause=0.0):
-    while not condition():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.0005)
-    time.sleep(pause)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.kill()
-    process.wait()
+    return train
 
 
 # MLflow's own use of its store.
 @pytest.mark.filterwarnings("ignore:The ``noload``:DeprecationWarning")
-def test_training_that_is_killed_again_and_again_gives_the_same_model(start, tmp_path, monkeypatch):
-    whole = start("--champion", "champion-1", "--out", "whole")
-    assert whole.wait(200) == 0, (tmp_path / "log-0").read_text()
-
-    checkpoint = tmp_path / "cut" / "checkpoint.pt"
-    writing = checkpoint.with_name("checkpoint.pt.tmp")
-    seed = random.randrange(10**6)
-
-    def stamp():
-        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+def test_training_that_is_killed_again_and_again_gives_the_same_model(train, tmp_path, monkeypatch):
+    code, printed = train(["ml.train"], "--champion", "champion-1", "--out", "whole")
+    assert code == 0, printed
 
     options = ["--champion", "champion-2", "--out", "cut"]
-    for moment in ("in an epoch", "written, not yet reported", "while writing"):
-        process, before = start(*options), stamp()
-
-        def written(before=before):
-            return stamp() != before
-
-        if moment == "in an epoch":
-            kill_when(process, written, random.Random(seed).uniform(0, 0.5))
-        else:
-            kill_when(process, writing.exists if moment == "while writing" else written)
-        assert checkpoint.exists()
+    checkpoint = tmp_path / "cut" / "checkpoint.pt"
+    unfinished = checkpoint.with_name("checkpoint.pt.tmp")
+    for moment in ("in the next epoch", "written, not yet reported", "while writing"):
+        code, printed = train(["tests.faults.dying_training", moment], *options)
+        assert code == -signal.SIGKILL, printed
+        assert checkpoint.exists() and unfinished.exists() == (moment == "while writing")
         options = ["--champion", "champion-2", "--resume", "cut"]
-    last = start(*options)
-    assert last.wait(200) == 0, (tmp_path / "log-4").read_text()
+    code, printed = train(["ml.train"], *options)
+    assert code == 0, printed
 
     models = [(tmp_path / run / "bundle" / "model.onnx").read_bytes() for run in ("whole", "cut")]
-    assert models[0] == models[1], f"seed {seed}"
+    assert models[0] == models[1]
     manifests = [json.loads((tmp_path / run / "bundle" / "manifest.json").read_text()) for run in ("whole", "cut")]
     for name in ("metrics", "reference", "uncertainty", "model_sha256"):
         assert manifests[0][name] == manifests[1][name]
     assert manifests[1]["training"]["epochs"] == EPOCHS
-    assert not writing.exists()
+    assert not unfinished.exists()
 
     store = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
