@@ -65,16 +65,19 @@ class Predictor:
             raise BundleError(f"The model gives {outputs}, but the manifest describes {described}.")
 
     def warm_up(self) -> None:
-        """Run the model on black images: the first run is slow. Raises ``BundleError`` if it gives no probabilities."""
+        """Run the model on a black image: the first run is slow.
+
+        Raises:
+            BundleError: It gives no probabilities.
+        """
         size = self.manifest.input.size
-        for batch in (1, 2):
-            try:
-                rows, _ = self.answer(np.zeros((batch, size, size, 3), np.uint8))
-            except Exception as error:  # as above
-                first_line = (str(error).strip() or "no message").splitlines()[0]
-                raise BundleError(f"The model cannot be run ({type(error).__name__}: {first_line}).") from error
-            if rows.shape != (batch, len(self.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
-                raise BundleError(f"The model gives {rows.tolist()} for {batch} black images, not probabilities.")
+        try:
+            rows, _ = self.answer(np.zeros((1, size, size, 3), np.uint8))
+        except Exception as error:  # as above
+            first_line = (str(error).strip() or "no message").splitlines()[0]
+            raise BundleError(f"The model cannot be run ({type(error).__name__}: {first_line}).") from error
+        if rows.shape != (1, len(self.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+            raise BundleError(f"The model gives {rows.tolist()} for a black image, not probabilities.")
 
     def outputs(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs of the graph, by name."""

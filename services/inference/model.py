@@ -91,7 +91,7 @@ def _check(folder: Path) -> str:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        return f"The model does not answer two black images within {CHECK_TIMEOUT} seconds."
+        return f"The model does not answer a black image within {CHECK_TIMEOUT} seconds."
     if result.returncode < 0:
         return f"The model crashes the process that runs it (signal {-result.returncode})."
     return result.stderr.strip() if result.returncode else ""
