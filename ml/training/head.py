@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 from ml.training.temperature_scaling import fit_temperature
 
 # Inverse strengths of the L2 penalty, of which validation chooses one.
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-2, 1e-1, 1.0)
 EPOCHS = 12
 STEPS_PER_EPOCH = 5
 FOLDS = 5
