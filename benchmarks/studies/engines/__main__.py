@@ -130,9 +130,10 @@ def main() -> None:
     pixels = np.stack([decode(image, manifest.input.size, manifest.input.resize) for image in images])
     found = compare(ENGINES, options.bundle, pixels, options.rounds, options.seconds)
     source = f"{len(images)} {'photos' if options.photos else 'drawn images'}"
+    arithmetic = "8-bit arithmetic (PyTorch: float32)" if manifest.precision == "int8" else "float32 arithmetic"
     text = (
         f"{where}. {manifest.training.architecture}, {manifest.input.size} × {manifest.input.size} pixels, "
-        f"{manifest.precision} weights, float32 arithmetic, one thread. {source.capitalize()}, decoded before; medians "
+        f"{manifest.precision} weights, {arithmetic}, one thread. {source.capitalize()}, decoded before; medians "
         f"of {options.rounds} interleaved rounds, the smallest and the largest in brackets. PyTorch runs the network "
         f"without temperature and out-of-distribution score.\n\n{describe(*found)}"
     )
