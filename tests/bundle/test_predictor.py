@@ -26,6 +26,8 @@ def widen_to_8_bits(model: bytes) -> bytes:
         if node.op_type != "DequantizeLinear" or node.input[0] not in values:
             continue
         integers, scales, zeros = (values[name] for name in node.input)
+        if integers.data_type == onnx.TensorProto.UINT8:  # a constant beside the activations, no weights
+            continue
         doubled = numpy_helper.to_array(integers) * np.int32(2)
         if doubled.ndim == 4:
             doubled = doubled.clip(-127, 127).astype(np.int8)
