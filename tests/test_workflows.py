@@ -217,7 +217,8 @@ def test_cd_refuses_a_commit_that_is_not_on_main(tmp_path):
 
 
 def test_dependabot_watches_all_packages_and_images():
-    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
+    settings = yaml.safe_load((GITHUB / "dependabot.yml").read_text())
+    updates = settings["updates"]
     watched = {
         update["package-ecosystem"]: {
             folder.resolve()
@@ -235,8 +236,12 @@ def test_dependabot_watches_all_packages_and_images():
         if path.suffix == ".yaml" and re.search(r"^\s+(- )?image: [\w./-]+:", path.read_text(), re.MULTILINE)
     }
     assert manifests | {ROOT} <= watched["docker"]
+    assert watched["docker-compose"] == {ROOT}
     assert "github-actions" in watched
-    assert all(update["cooldown"]["default-days"] >= 7 and update["groups"] for update in updates)
+    together = {update["package-ecosystem"] for update in updates if update.get("multi-ecosystem-group") == "images"}
+    assert together == {"docker", "docker-compose"} and settings["multi-ecosystem-groups"]["images"]["schedule"]
+    assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
+    assert all(update.get("groups") or update.get("multi-ecosystem-group") for update in updates)
 
 
 def test_proposal_needs_new_contents_of_an_image(tmp_path):
