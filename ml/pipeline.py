@@ -37,6 +37,7 @@ from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import TrainingConfig
 from ml.training.device import choose_device, use_free_processors
 from ml.training.features import extract
+from ml.training.head import HeadResult
 from ml.training.loader import CACHE_MARGIN, Pixels
 from ml.training.state import Epoch
 from ml.training.temperature_scaling import fit_temperature
@@ -101,13 +102,15 @@ def decode(dataset: Dataset, config: TrainingConfig, cache: Path) -> tuple[Pixel
 
 
 def train(run: TrainingRun) -> TrainingResult:
-    """Train the head, then fine-tune the network, and log every epoch."""
+    """Train the head, then fine-tune the network and train the head anew, and log every epoch."""
 
     def log_epoch(epoch: Epoch) -> None:
         run.tracker.metrics(epoch.by_group(), step=epoch.epoch)
 
     config, resume = run.config, bool(run.options.resume)
     trained = None if config.weights == SCRATCH else train_head(run)
+    if trained:
+        log_head(run, trained, "head_loss")
     if not config.epochs:
         distributed.broadcast_from_main(None)
         return TrainingResult([], run.network.state_dict(), 0, "the head is trained", 0, trained)
@@ -121,14 +124,24 @@ def train(run: TrainingRun) -> TrainingResult:
     initial = {name: value.cpu().clone() for name, value in run.network.state_dict().items()}
     result = fit(run.network, training, validation, config, run.device, run.folder, resume, log_epoch)
     print(f"Training ended: {result.ending}; best of {len(result.history)} epochs: {result.best_epoch}.")
-    return replace(result, best=blend(initial, result.best, config.blend), head=trained)
+    if config.weights == SCRATCH:
+        return result
+    run.network.load_state_dict(blend(initial, result.best, config.blend))
+    trained = train_head(run)
+    log_head(run, trained, "final_head_loss")
+    return replace(result, best=run.network.state_dict(), head=trained)
+
+
+def log_head(run: TrainingRun, trained: HeadResult, name: str) -> None:
+    """Log the losses of a head by epoch."""
+    for epoch, (loss, validation_loss) in enumerate(
+        zip(trained.train_losses, trained.validation_losses, strict=True), 1
+    ):
+        run.tracker.metrics({f"train/{name}": loss, f"validation/{name}": validation_loss}, step=epoch)
 
 
 def export(run: TrainingRun, result: TrainingResult) -> Bundle:
     """Export the best weights as a bundle with its limits for uncertain answers.
-
-    A network trained on crops sees objects enlarged, so the best ``--serve-size`` is above the crops' side (Touvron et
-    al. 2019, "Fixing the train-test resolution discrepancy").
 
     Raises:
         ExportError: The graph's outputs differ from the network's.

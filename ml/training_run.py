@@ -17,7 +17,7 @@ from ml.data.dataset import DataError, Dataset, LabelledImage
 from ml.data.folder import slug
 from ml.data.scan import collect
 from ml.evaluation import out_of_distribution
-from ml.model.classifier import Classifier, build, describe_weights
+from ml.model.classifier import Classifier, build, describe_weights, freeze
 from ml.registry.model_registry import served_bundle
 from ml.tracking.tracker import STATE_FILE, Tracker
 from ml.training import checkpoint
@@ -129,7 +129,9 @@ def load_config(options: argparse.Namespace, dataset: Dataset) -> TrainingConfig
 def build_network(config: TrainingConfig, dataset: Dataset) -> Classifier:
     """Build the network with its initial weights; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
-    return build(config.architecture, len(dataset.classes), config.weights)
+    network = build(config.architecture, len(dataset.classes), config.weights)
+    freeze(network, config.frozen)
+    return network
 
 
 def git_commit() -> str | None:

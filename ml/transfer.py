@@ -1,4 +1,4 @@
-"""Train the head on a pre-trained backbone's features: the first step of training, and the only one for few images."""
+"""Train the head on a backbone's features: the first and the last step of training, and the only one for few images."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +21,11 @@ CROSS_VALIDATED_IMAGES = 2000
 
 
 def train_head(run: TrainingRun) -> HeadResult:
-    """Train the head on the features of the backbone as it is, and put it into the network."""
+    """Train the head on the features of the backbone as it is, and put it into the network.
+
+    The head learns from images of the served size. After fine-tuning on smaller crops, in which objects look larger,
+    this mends the difference (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+    """
     if is_cross_validated(run):
         splits: tuple[Split, ...] = ("train", "validation")
         known, views = as_served(run, splits), augmented(run, splits)
@@ -41,16 +45,14 @@ def train_head(run: TrainingRun) -> HeadResult:
         labels = known.labels.repeat(1 + len(views))
         result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
     run.network.head.load_state_dict(result.linear.state_dict())
-    for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
-        run.tracker.metrics(dict(zip(("train/head_loss", "validation/head_loss"), losses, strict=True)), step=epoch)
     return result
 
 
 def augmented(run: TrainingRun, splits: tuple[Split, ...]) -> list[Tensor]:
     """Compute the features of augmented views of the images of splits."""
-    images = run.dataset.split(*splits)
-    side = round(run.config.size * CACHE_MARGIN)
-    configs = [replace(run.config, seed=run.config.seed + view) for view in range(run.config.views)]
+    images, size = run.dataset.split(*splits), served_size(run)
+    side = round(size * CACHE_MARGIN)
+    configs = [replace(run.config, size=size, seed=run.config.seed + view) for view in range(run.config.views)]
     decoded = Pixels(images, side, run.config.resize, run.options.cache, "training images") if configs else None
     return [
         extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs if decoded
@@ -75,9 +77,13 @@ def as_served(run: TrainingRun, splits: tuple[Split, ...], limit: int | None = N
     """Decode the images of splits as the service would; of more than ``limit`` images, take every second or third."""
     images = run.dataset.split(*splits)
     step = -(-len(images) // limit) if limit else 1
-    size = run.options.serve_size or run.config.size
     name = "training images" if "train" in splits else "validation images"
-    return Pixels(images[::step], size, run.config.resize, run.options.cache, f"{name} as served")
+    return Pixels(images[::step], served_size(run), run.config.resize, run.options.cache, f"{name} as served")
+
+
+def served_size(run: TrainingRun) -> int:
+    """Return the side of the served model's input in pixels."""
+    return run.options.serve_size or run.config.size
 
 
 def blend(initial: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -56,6 +56,33 @@ def build(architecture: str, classes: int, weights: str = PRETRAINED) -> Classif
     return classifier
 
 
+def stages(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Group the parameters of a classifier by stage, from the first to the head.
+
+    A stage is a child of the backbone's network, or a child of its blocks.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        parts = name.split(".")
+        numbered = next((i for i, part in enumerate(parts) if part.isdecimal()), 2)
+        found.setdefault(".".join(parts[: min(numbered + 1, len(parts) - 1)]), []).append(parameter)
+    return list(found.values())
+
+
+def freeze(network: nn.Module, number: int) -> None:
+    """Have a training keep the weights of the first stages.
+
+    Raises:
+        ModelError: The network has no more stages than that.
+    """
+    found = stages(network)
+    if number >= len(found):
+        raise ModelError(f"--frozen {number} leaves nothing to train: this network has {len(found)} stages.")
+    for stage in found[:number]:
+        for parameter in stage:
+            parameter.requires_grad_(False)
+
+
 def describe_weights(weights: str) -> str:
     """Name initial weights for the manifest: ``pretrained``, ``scratch``, or the file's name and SHA-256."""
     if weights in (PRETRAINED, SCRATCH):

@@ -54,10 +54,11 @@ class TrainingConfig:
     batch: int = 32
     learning_rate: float = 3e-4
     layer_decay: float = 0.8
+    frozen: int = 0
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     ema: float = 0.998
-    blend: float = 1.0
+    blend: float = 0.5
     patience: int = 8
     seed: int = 0
 
@@ -83,6 +84,7 @@ FROM_SCRATCH: dict[str, Any] = {
     "learning_rate": 2e-3,
     "layer_decay": 1.0,
     "label_smoothing": 0.1,
+    "blend": 1.0,
 }
 
 
@@ -143,10 +145,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("batch", "images per step", type=_between(int, 2))
     add("learning_rate", "highest learning rate of the schedule", type=_between(float, 1e-8, 100))
     add("layer_decay", "factor of the learning rate from each stage to the one below", type=_between(float, 0.01, 1))
+    add("frozen", "first stages that keep their weights, which is faster", type=_between(int, 0))
     add("weight_decay", "weight decay of AdamW", type=_between(float, 0, 10))
     add("label_smoothing", "share of a label given to the other classes", type=_between(float, 0, 0.9))
     add("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
-    text = "share of the fine-tuned weights in the result; the rest is the backbone's as it was, with the head on it"
+    text = "share of the fine-tuned weights in the backbone of the result; the rest is the backbone's as it was"
     add("blend", text, type=share)
     add("patience", "epochs without a lower validation loss before training stops", type=_between(int, 1))
     add("seed", "seed of all randomness", type=_between(int, 0, 2**31 - 1))

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ml.errors import UserError
+from ml.model.classifier import stages
 from ml.training import checkpoint, distributed
 from ml.training.augmentation import mixing
 from ml.training.config import TrainingConfig
@@ -65,23 +66,17 @@ class TrainingError(UserError):
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Group the parameters by stage, with learning rates that fall from the head down to the first stage.
+    """Group the trained parameters by stage, with learning rates that fall from the head down to the first stage.
 
     Discriminative learning rates are from Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text
-    Classification": early stages hold what most images share. A stage is a child of the backbone's network, or a child
-    of its blocks.
+    Classification": early stages hold what most images share. Parameters of frozen stages are in no group.
     """
-    stages: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        parts = name.split(".")
-        numbered = next((i for i, part in enumerate(parts) if part.isdecimal()), 2)
-        stages.setdefault(".".join(parts[: min(numbered + 1, len(parts) - 1)]), []).append(parameter)
     groups = []
-    for below_head, parameters in enumerate(reversed(stages.values())):
+    for below_head, parameters in enumerate(reversed(stages(network))):
         rate = config.learning_rate * config.layer_decay**below_head
         # Decaying biases and the scales of normalisation layers only hurts (He et al. 2019).
         for decay, chosen in ((config.weight_decay, lambda p: p.ndim > 1), (0.0, lambda p: p.ndim <= 1)):
-            if some := [parameter for parameter in parameters if chosen(parameter)]:
+            if some := [parameter for parameter in parameters if parameter.requires_grad and chosen(parameter)]:
                 groups.append({"params": some, "lr": rate, "weight_decay": decay})
     return groups
 

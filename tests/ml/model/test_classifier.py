@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ml.model.classifier import ModelError, build, describe_weights
+from ml.model.classifier import ModelError, build, describe_weights, freeze, stages
 from tests import bundles
 from tests.ml.conftest import TINY
 
@@ -88,3 +88,10 @@ def test_weights_are_described_by_content(tmp_path):
     assert describe_weights(str(tmp_path / "w.pt")) == (
         "w.pt sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_freezing_all_stages_is_refused():
+    classifier = build(TINY, 2, "scratch")
+    number = len(stages(classifier))
+    with pytest.raises(ModelError, match=f"--frozen {number} leaves nothing to train: .* {number} stages"):
+        freeze(classifier, number)

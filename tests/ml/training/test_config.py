@@ -34,6 +34,7 @@ def test_flags_set_every_setting_over_the_defaults():
         "batch": 8,
         "learning_rate": 0.01,
         "layer_decay": 0.5,
+        "frozen": 2,
         "weight_decay": 0.0,
         "label_smoothing": 0.2,
         "ema": 0.5,

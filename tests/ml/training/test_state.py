@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ml.model.classifier import build
+from ml.model.classifier import build, freeze, stages
 from ml.training.config import TrainingConfig
 from ml.training.state import TrainingState, parameter_groups
 
@@ -45,6 +45,20 @@ def test_learning_rates_fall_from_the_head_to_the_stem(architecture, order):
 def test_without_a_decay_all_stages_have_one_rate():
     groups = parameter_groups(build("test_resnet", 2, "scratch"), TrainingConfig(learning_rate=0.1, layer_decay=1.0))
     assert {group["lr"] for group in groups} == {0.1}
+
+
+def test_frozen_stages_keep_their_weights(config, pixels):
+    network = build("test_resnet", 2, "scratch")
+    freeze(network, 3)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = TrainingState(network, *pixels, config, CPU)
+    for _ in range(2):
+        state.train_step(torch.rand(4, 3, 32, 32) * 255, torch.tensor([0, 1, 0, 1]))
+    changed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
+    trained = {name for name, value in network.named_parameters() if value.requires_grad}
+    assert changed == trained and "head.weight" in trained
+    kept = [stage[0].requires_grad for stage in stages(network)]
+    assert kept == [False] * 3 + [True] * (len(kept) - 3)
 
 
 def test_the_average_is_short_at_first(config, pixels):
