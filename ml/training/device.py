@@ -5,11 +5,14 @@ import os
 import platform
 from pathlib import Path
 
+import psutil
 import torch
 
 from ml.errors import UserError
 
 DEVICES = ("cuda", "mps", "cpu")
+# Over which the use of the processors is measured.
+MEASURED_SECONDS = 1.0
 
 
 class DeviceError(UserError):
@@ -31,14 +34,17 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def use_free_processors(device: torch.device) -> None:
-    """Limit PyTorch to as many threads as processors are free; beside a GPU, to one.
+    """Limit PyTorch to as many threads as processors are free now; beside a GPU, to one.
 
     Its threads share each operation and wait for each other: where one of them has to wait for a processor, all do, and
     two threads on a busy machine are many times slower than one. Beside a GPU the threads of the loader compute.
     """
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0  # Windows has none
-    free = max(1, round(_processors() - busy))
-    torch.set_num_threads(min(torch.get_num_threads(), free) if device.type == "cpu" else 1)
+    if device.type != "cpu":
+        torch.set_num_threads(1)
+        return
+    # Not the load average: it lags a minute, so that an installation just before would count.
+    idle = 1 - psutil.cpu_percent(MEASURED_SECONDS) / 100
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), round(_processors() * idle))))
 
 
 def loader_threads(device: torch.device, processes: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 import os
 
+import psutil
 import pytest
 import torch
 
@@ -41,13 +42,13 @@ def test_pytorch_names_the_capability_as_expected():
 
 
 @pytest.mark.parametrize(
-    ("processors", "load", "before", "after"),
-    [(8, 0.2, 8, 8), (8, 5.0, 8, 3), (8, 30.0, 8, 1), (8, 5.0, 2, 2), (1, 0.0, 1, 1)],
+    ("processors", "used", "before", "after"),
+    [(8, 2.5, 8, 8), (8, 62.5, 8, 3), (8, 100.0, 8, 1), (8, 62.5, 2, 2), (1, 0.0, 1, 1)],
     ids=["idle", "busy", "overloaded", "fewer wanted", "one processor"],
 )
-def test_threads_are_as_many_as_free_processors(processors, load, before, after, monkeypatch):
+def test_threads_are_as_many_as_free_processors(processors, used, before, after, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda _: used)
     monkeypatch.setattr(torch, "get_num_threads", lambda: before)
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
@@ -64,12 +65,16 @@ def test_the_loader_has_the_processors_beside_a_gpu(device, processes, threads, 
     assert loader_threads(torch.device(device), processes) == threads
 
 
-def test_threads_are_kept_where_the_system_does_not_tell_its_load(monkeypatch):
-    for name in ("sched_getaffinity", "getloadavg"):
-        monkeypatch.delattr(os, name, raising=False)
+def test_processors_are_counted_where_the_system_does_not_tell_which_are_allowed(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda _: 0.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     use_free_processors(torch.device("cpu"))
     assert chosen == [4]
+
+
+def test_the_use_of_the_processors_is_a_percentage():
+    assert 0 <= psutil.cpu_percent(0.05) <= 100
