@@ -176,5 +176,7 @@ def from_options(
     scratch = used.get("weights") == SCRATCH
     if scratch and used.get("epochs") == 0:
         raise UserError("--weights scratch needs --epochs of 1 or more: features of random weights are of no use.")
+    if scratch and (used.get("frozen") or "blend" in used):
+        raise UserError("--weights scratch does not go with --frozen or --blend: random weights are not worth keeping.")
     defaults = FROM_SCRATCH if scratch else {"epochs": fine_tuning_epochs(images)}
     return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **defaults, **used})

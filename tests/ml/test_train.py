@@ -232,9 +232,9 @@ def test_ctrl_c_exports_the_best_so_far_and_two_processes_resume(options, mlflow
     assert fetch(client, "two-colours", "stopped") == stopped, "the resumed run replaced an earlier bundle"
 
 
-def test_fine_tuned_weights_are_blended_with_the_pretrained_ones(quick, tmp_path, capsys):
+def test_a_blend_of_fine_tuned_and_pretrained_weights_gets_a_head_of_its_own(quick, tmp_path, capsys, mlflow_address):
     data = drawn(tmp_path / "data", "fine-tuned")
-    arguments = [*quick, "--data", str(data), "--epochs", "1", "--blend", "0.5", "--out", "run", "--precision", "int8"]
+    arguments = [*quick, "--data", str(data), "--epochs", "1", "--frozen", "2", "--out", "run", "--precision", "int8"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "best of 1 epochs" in out and "Cross-validation" not in out
@@ -242,6 +242,12 @@ def test_fine_tuned_weights_are_blended_with_the_pretrained_ones(quick, tmp_path
     assert manifest.training.initial_weights.startswith("random.pt sha256:") and manifest.precision == "int8"
     assert manifest.training.epochs == 1 and manifest.training.recipe["blend"] == 0.5
     assert manifest.metrics.accuracy > 0.9 and manifest.uncertainty.flagged <= 0.05
+    client, run_id = MlflowClient(mlflow_address), manifest.training.run_id
+    first, final = (
+        [metric.value for metric in client.get_metric_history(run_id, f"validation/{name}")]
+        for name in ("head_loss", "final_head_loss")
+    )
+    assert len(first) == len(final) == EPOCHS and first != final
 
 
 def test_ctrl_c_before_the_first_epoch_exports_nothing(options, colours_folder, capsys, monkeypatch, mlflow_address):

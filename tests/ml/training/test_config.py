@@ -61,6 +61,9 @@ def test_training_from_scratch_has_its_own_defaults():
     assert from_options(parse("--weights", "scratch", "--batch", "8"), "f", 100).batch == 8
     with pytest.raises(UserError, match="--weights scratch needs --epochs of 1 or more"):
         from_options(parse("--weights", "scratch", "--epochs", "0"), "f", 100)
+    for flag in (["--frozen", "3"], ["--blend", "0.5"]):
+        with pytest.raises(UserError, match="--weights scratch does not go with --frozen or --blend"):
+            from_options(parse("--weights", "scratch", *flag), "f", 100)
 
 
 def test_older_name_of_the_pretrained_weights_is_accepted():
