@@ -13,6 +13,8 @@ from ml.training.config import TrainingConfig
 CHECKPOINT = "checkpoint.pt"
 # The key of the config; its name is older than the class.
 CONFIG = "recipe"
+# Settings of what follows the epochs: a finished run may be resumed to try others.
+LATER = ("blend", "views")
 
 
 class CheckpointError(UserError):
@@ -64,9 +66,9 @@ def require_same(path: Path, earlier: TrainingConfig, config: TrainingConfig) ->
     """Check that a training may resume from the checkpoint of an earlier config.
 
     Raises:
-        CheckpointError: The configs differ.
+        CheckpointError: The configs differ, in more than the settings of what follows the epochs.
     """
-    differing = [name for name, value in asdict(config).items() if value != getattr(earlier, name)]
+    differing = [n for n, value in asdict(config).items() if n not in LATER and value != getattr(earlier, n)]
     if differing:
         raise CheckpointError(
             f"{path} was made with other settings ({', '.join(differing)}): resume with the same data and settings."

@@ -24,7 +24,7 @@ def test_interrupted_write_keeps_the_earlier_checkpoint(config, tmp_path, monkey
 
 
 def test_other_data_or_settings_are_refused(config, tmp_path):
-    checkpoint.require_same(tmp_path, config, replace(config))
+    checkpoint.require_same(tmp_path, config, replace(config, blend=0.3, views=3))
     other = replace(config, data_fingerprint="other", batch=8)
     with pytest.raises(CheckpointError, match=r"other settings \(data_fingerprint, batch\): resume with"):
         checkpoint.require_same(tmp_path, config, other)
