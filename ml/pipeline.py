@@ -23,11 +23,12 @@ from ml.evaluation.evaluation import Evaluation
 from ml.evaluation.metrics import metrics, summary
 from ml.evaluation.reference import reference
 from ml.export import graph, mlflow_model
-from ml.export.limits import choose_limits, cross_validated_scores, measure_limits
+from ml.export.limits import choose_limits, cross_validated_distances, measure_limits
 from ml.export.serving_model import ServingModel
 from ml.export.write_bundle import write
 from ml.model.names import SCRATCH
 from ml.model.residual import Residual
+from ml.model.virtual_logit import VirtualLogit
 from ml.registry import publishing
 from ml.registry.gate import Verdict
 from ml.registry.model_registry import BUNDLE_FOLDER, bundle_path, challenge, model_name, register
@@ -153,13 +154,17 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
     known = as_served(run, ("train", "validation") if cross_validated else ("train",), RESIDUAL_IMAGES)
     held_out = as_served(run, ("validation",))
     features = extract(run.network.backbone, known, run.device)
+    residual = Residual(features)
     if cross_validated and result.head:
         logits, labels = result.head.logits, result.head.labels
+        distances = cross_validated_distances(features, known.labels, known.groups, config.seed)
     else:
         others = extract(run.network.backbone, held_out, run.device)
         logits, labels = run.network.cpu().head(others).detach(), held_out.labels
+        distances = residual(others)
     temperature = fit_temperature(logits, labels)
-    model = ServingModel(run.network.cpu(), known.pixels.shape[1], temperature, Residual(features))
+    score = VirtualLogit(residual, distances, logits)
+    model = ServingModel(run.network.cpu(), known.pixels.shape[1], temperature, score)
     bundle = graph.export(
         model,
         list(dataset.classes),
@@ -179,8 +184,8 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
         options.cache,
     )
     if cross_validated:
-        scores = cross_validated_scores(features, known.labels, known.groups, config.seed)
-        limits = choose_limits((logits / temperature).softmax(1).numpy(), scores)
+        probabilities = (logits / temperature).softmax(1)
+        limits = choose_limits(probabilities.numpy(), score.combine(distances, logits).numpy())
     else:
         limits = measure_limits(bundle, held_out)
     estimate = describe_cross_validation(result.head) if cross_validated and result.head else None

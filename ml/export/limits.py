@@ -14,8 +14,8 @@ from ml.training.loader import EVALUATION_BATCH, Pixels
 
 # Shares of held-out images to flag for low confidence and for a high out-of-distribution score: together below 1 %. The
 # score gets more, since it finds images of none of the classes better.
-LOW_CONFIDENCE = 0.002
-HIGH_SCORE = 0.006
+LOW_CONFIDENCE = 0.001
+HIGH_SCORE = 0.008
 
 
 def measure_limits(bundle: Bundle, held_out: Pixels) -> Uncertainty:
@@ -27,12 +27,12 @@ def measure_limits(bundle: Bundle, held_out: Pixels) -> Uncertainty:
     return choose_limits(probabilities, scores)
 
 
-def cross_validated_scores(features: Tensor, labels: Tensor, groups: list[str], seed: int) -> NDArray[np.float32]:
-    """Compute each image's score by the other folds' images; the arguments are as in ``head.cross_validate``."""
-    scores = torch.zeros(len(labels))
+def cross_validated_distances(features: Tensor, labels: Tensor, groups: list[str], seed: int) -> Tensor:
+    """Compute each image's residual by the other folds' images; the arguments are as in ``head.cross_validate``."""
+    distances = torch.zeros(len(labels))
     for rest, held_out in fold_indices(labels, groups, seed):
-        scores[held_out] = Residual(features[rest])(features[held_out])
-    return scores.numpy()
+        distances[held_out] = Residual(features[rest])(features[held_out])
+    return distances
 
 
 def choose_limits(probabilities: NDArray[np.float32], scores: NDArray[np.float32]) -> Uncertainty:

@@ -13,6 +13,7 @@ from ml.export.graph import export
 from ml.export.serving_model import ServingModel
 from ml.model.classifier import Classifier, build
 from ml.model.residual import Residual
+from ml.model.virtual_logit import VirtualLogit
 from tests.ml.conftest import TINY
 
 CLASSES = ["blue", "grün", "red"]
@@ -46,8 +47,11 @@ def photos() -> np.ndarray:
 def model(network: Classifier, photos: np.ndarray) -> ServingModel:
     """The network as served; its score knows every other image."""
     with torch.inference_mode():
-        known = network.backbone(torch.from_numpy(photos[::2]).permute(0, 3, 1, 2).float())
-    return ServingModel(network, SIZE, TEMPERATURE, Residual(known.clone())).eval()
+        features = network.backbone(torch.from_numpy(photos).permute(0, 3, 1, 2).float())
+        logits = network.head(features)
+    residual = Residual(features[::2].clone())
+    score = VirtualLogit(residual, residual(features[1::2]), logits[1::2])
+    return ServingModel(network, SIZE, TEMPERATURE, score).eval()
 
 
 @pytest.fixture(scope="session")

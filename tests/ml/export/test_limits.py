@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bundle.load import load
-from ml.export.limits import HIGH_SCORE, LOW_CONFIDENCE, choose_limits, cross_validated_scores, measure_limits
+from ml.export.limits import HIGH_SCORE, LOW_CONFIDENCE, choose_limits, cross_validated_distances, measure_limits
 from ml.model.residual import Residual
 from ml.training.head import fold_indices
 from ml.training.loader import EVALUATION_BATCH, Pixels
@@ -40,9 +40,9 @@ def test_limits_are_of_the_bundles_own_answers(tmp_path):
     assert 1 / 3 < limits.least_confidence < 1
 
 
-def test_score_of_an_image_is_by_the_other_folds_images(shape_features, shape_pixels):
+def test_distance_of_an_image_is_by_the_other_folds_images(shape_features, shape_pixels):
     labels, groups = shape_pixels.labels, shape_pixels.groups
-    scores = cross_validated_scores(shape_features, labels, groups, seed=0)
+    distances = cross_validated_distances(shape_features, labels, groups, seed=0)
     rest, held_out = fold_indices(labels, groups, seed=0)[2]
-    np.testing.assert_allclose(scores[held_out], Residual(shape_features[rest])(shape_features[held_out]), atol=1e-5)
-    assert scores.mean() > Residual(shape_features)(shape_features).mean() + 0.02
+    torch.testing.assert_close(distances[held_out], Residual(shape_features[rest])(shape_features[held_out]))
+    assert distances.mean() > Residual(shape_features)(shape_features).mean() + 0.02
