@@ -58,7 +58,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     ema: float = 0.998
-    blend: float = 0.5
+    blend: float = 0.4
     patience: int = 8
     seed: int = 0
 

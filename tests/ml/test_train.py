@@ -250,7 +250,7 @@ def test_a_blend_of_fine_tuned_and_pretrained_weights_gets_a_head_of_its_own(
     assert "best of 1 epochs" in out and "Cross-validation" not in out
     manifest = load(tmp_path / "run" / "bundle").manifest
     assert manifest.training.initial_weights.startswith("random.pt sha256:") and manifest.precision == "int8"
-    assert manifest.training.epochs == 1 and manifest.training.recipe["blend"] == 0.5
+    assert manifest.training.epochs == 1 and manifest.training.recipe["blend"] == 0.4
     assert manifest.metrics.accuracy > 0.9 and manifest.uncertainty.flagged <= 0.05
     client, run_id = MlflowClient(mlflow_address), manifest.training.run_id
     first, final = (
