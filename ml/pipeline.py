@@ -38,7 +38,6 @@ from ml.training.checkpoint import CHECKPOINT
 from ml.training.config import TrainingConfig
 from ml.training.device import choose_device, use_free_processors
 from ml.training.features import extract
-from ml.training.head import HeadResult
 from ml.training.loader import CACHE_MARGIN, Pixels
 from ml.training.state import Epoch
 from ml.training.temperature_scaling import fit_temperature
@@ -109,9 +108,7 @@ def train(run: TrainingRun) -> TrainingResult:
         run.tracker.metrics(epoch.by_group(), step=epoch.epoch)
 
     config, resume = run.config, bool(run.options.resume)
-    trained = None if config.weights == SCRATCH else train_head(run)
-    if trained:
-        log_head(run, trained, "head_loss")
+    trained = None if config.weights == SCRATCH else train_head(run, "head_loss")
     if not config.epochs:
         distributed.broadcast_from_main(None)
         return TrainingResult([], run.network.state_dict(), 0, "the head is trained", 0, trained)
@@ -128,17 +125,8 @@ def train(run: TrainingRun) -> TrainingResult:
     if config.weights == SCRATCH:
         return result
     run.network.load_state_dict(blend(initial, result.best, config.blend))
-    trained = train_head(run)
-    log_head(run, trained, "final_head_loss")
+    trained = train_head(run, "final_head_loss")
     return replace(result, best=run.network.state_dict(), head=trained)
-
-
-def log_head(run: TrainingRun, trained: HeadResult, name: str) -> None:
-    """Log the losses of a head by epoch."""
-    for epoch, (loss, validation_loss) in enumerate(
-        zip(trained.train_losses, trained.validation_losses, strict=True), 1
-    ):
-        run.tracker.metrics({f"train/{name}": loss, f"validation/{name}": validation_loss}, step=epoch)
 
 
 def export(run: TrainingRun, result: TrainingResult) -> Bundle:

@@ -20,8 +20,10 @@ from ml.training_run import TrainingRun
 CROSS_VALIDATED_IMAGES = 2000
 
 
-def train_head(run: TrainingRun) -> HeadResult:
-    """Train the head on the features of the backbone as it is, and put it into the network.
+def train_head(run: TrainingRun, loss: str) -> HeadResult:
+    """Train the head on the features of the backbone as it is, put it into the network, and log its losses.
+
+    ``loss`` names them in MLflow.
 
     The head learns from images of the served size. After fine-tuning on smaller crops, in which objects look larger,
     this mends the difference (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
@@ -45,6 +47,8 @@ def train_head(run: TrainingRun) -> HeadResult:
         labels = known.labels.repeat(1 + len(views))
         result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
     run.network.head.load_state_dict(result.linear.state_dict())
+    for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
+        run.tracker.metrics(dict(zip((f"train/{loss}", f"validation/{loss}"), losses, strict=True)), step=epoch)
     return result
 
 

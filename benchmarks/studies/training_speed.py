@@ -11,12 +11,12 @@ from benchmarks.report import spread, table
 from ml.data.dataset import Dataset
 from ml.data.sample import sample
 from ml.data.scan import scan
-from ml.model.classifier import build, freeze
 from ml.pipeline import decode
 from ml.training.config import TrainingConfig
 from ml.training.device import DEVICES, choose_device, use_free_processors
 from ml.training.epoch import run_epoch
 from ml.training.state import Epoch, TrainingState
+from ml.training_run import build_network
 
 # Sides of the crops in pixels, and numbers of frozen stages.
 SETTINGS = ((224, 0), (192, 0), (160, 0), (160, 5))
@@ -25,9 +25,7 @@ COLUMNS = ("crops, pixels", "frozen stages", "loader, images/s", "steps, images/
 
 def second_epoch(dataset: Dataset, config: TrainingConfig, device: torch.device, cache: Path) -> Epoch:
     """Fine-tune for an epoch that warms up, and for another one; return the latter."""
-    network = build(config.architecture, len(dataset.classes), config.weights)
-    freeze(network, config.frozen)
-    state = TrainingState(network, *decode(dataset, config, cache), config, device)
+    state = TrainingState(build_network(config, dataset), *decode(dataset, config, cache), config, device)
     for _ in range(2):
         run_epoch(state)
     return state.history[-1]
