@@ -108,10 +108,12 @@ def train(run: TrainingRun) -> TrainingResult:
         run.tracker.metrics(epoch.by_group(), step=epoch.epoch)
 
     config, resume = run.config, bool(run.options.resume)
-    trained = None if config.weights == SCRATCH else train_head(run, "head_loss")
     if not config.epochs:
+        trained = train_head(run, "head_loss", config.views)
         distributed.broadcast_from_main(None)
         return TrainingResult([], run.network.state_dict(), 0, "the head is trained", 0, trained)
+    if config.weights != SCRATCH and not resume:
+        train_head(run, "head_loss", views=0)  # only to start from
     if resume:
         # The last epoch of a killed run may be in the checkpoint but not in MLflow.
         _, state = checkpoint.read(run.folder / CHECKPOINT)
@@ -125,7 +127,7 @@ def train(run: TrainingRun) -> TrainingResult:
     if config.weights == SCRATCH:
         return result
     run.network.load_state_dict(blend(initial, result.best, config.blend))
-    trained = train_head(run, "final_head_loss")
+    trained = train_head(run, "final_head_loss", config.views)
     return replace(result, best=run.network.state_dict(), head=trained)
 
 
@@ -139,10 +141,10 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
     run.network.load_state_dict(result.best)
     run.network.eval()
     cross_validated = is_cross_validated(run)
-    known = as_served(run, ("train", "validation") if cross_validated else ("train",), RESIDUAL_IMAGES)
+    known = as_served(run, ("train", "validation") if cross_validated else ("train",))
     held_out = as_served(run, ("validation",))
     features = extract(run.network.backbone, known, run.device)
-    residual = Residual(features)
+    residual = Residual(features[:: -(-len(features) // RESIDUAL_IMAGES)])
     if cross_validated and result.head:
         logits, labels = result.head.logits, result.head.labels
         distances = cross_validated_distances(features, known.labels, known.groups, config.seed)

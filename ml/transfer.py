@@ -20,19 +20,20 @@ from ml.training_run import TrainingRun
 CROSS_VALIDATED_IMAGES = 2000
 
 
-def train_head(run: TrainingRun, loss: str) -> HeadResult:
+def train_head(run: TrainingRun, loss: str, views: int) -> HeadResult:
     """Train the head on the features of the backbone as it is, put it into the network, and log its losses.
 
-    ``loss`` names them in MLflow.
+    It also learns from that many augmented views of each image. ``loss`` names the losses in MLflow.
 
     The head learns from images of the served size. After fine-tuning on smaller crops, in which objects look larger,
     this mends the difference (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
     """
     if is_cross_validated(run):
         splits: tuple[Split, ...] = ("train", "validation")
-        known, views = as_served(run, splits), augmented(run, splits)
+        known = as_served(run, splits)
         features = extract(run.network.backbone, known, run.device)
-        result = head.cross_validate(features, known.labels, known.groups, views, run.config.seed)
+        seen = augmented(run, splits, views)
+        result = head.cross_validate(features, known.labels, known.groups, seen, run.config.seed)
         estimate = describe_cross_validation(result)
         low, high = estimate.accuracy_ci95
         print(
@@ -43,24 +44,23 @@ def train_head(run: TrainingRun, loss: str) -> HeadResult:
     else:
         known, held_out = as_served(run, ("train",)), as_served(run, ("validation",))
         features, others = (extract(run.network.backbone, images, run.device) for images in (known, held_out))
-        views = augmented(run, ("train",))
-        labels = known.labels.repeat(1 + len(views))
-        result = head.train(torch.cat([features, *views]), labels, others, held_out.labels)
+        seen = augmented(run, ("train",), views)
+        labels = known.labels.repeat(1 + views)
+        result = head.train(torch.cat([features, *seen]), labels, others, held_out.labels)
     run.network.head.load_state_dict(result.linear.state_dict())
     for epoch, losses in enumerate(zip(result.train_losses, result.validation_losses, strict=True), 1):
         run.tracker.metrics(dict(zip((f"train/{loss}", f"validation/{loss}"), losses, strict=True)), step=epoch)
     return result
 
 
-def augmented(run: TrainingRun, splits: tuple[Split, ...]) -> list[Tensor]:
-    """Compute the features of augmented views of the images of splits."""
+def augmented(run: TrainingRun, splits: tuple[Split, ...], views: int) -> list[Tensor]:
+    """Compute the features of so many augmented views of the images of splits."""
+    if not views:
+        return []
     images, size = run.dataset.split(*splits), served_size(run)
-    side = round(size * CACHE_MARGIN)
-    configs = [replace(run.config, size=size, seed=run.config.seed + view) for view in range(run.config.views)]
-    decoded = Pixels(images, side, run.config.resize, run.options.cache, "training images") if configs else None
-    return [
-        extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs if decoded
-    ]
+    decoded = Pixels(images, round(size * CACHE_MARGIN), run.config.resize, run.options.cache, "training images")
+    configs = [replace(run.config, size=size, seed=run.config.seed + view) for view in range(views)]
+    return [extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs]
 
 
 def describe_cross_validation(result: HeadResult) -> CrossValidation:
@@ -77,12 +77,11 @@ def is_cross_validated(run: TrainingRun) -> bool:
     return run.config.weights != SCRATCH and not run.config.epochs and images < CROSS_VALIDATED_IMAGES
 
 
-def as_served(run: TrainingRun, splits: tuple[Split, ...], limit: int | None = None) -> Pixels:
-    """Decode the images of splits as the service would; of more than ``limit`` images, take every second or third."""
-    images = run.dataset.split(*splits)
-    step = -(-len(images) // limit) if limit else 1
+def as_served(run: TrainingRun, splits: tuple[Split, ...]) -> Pixels:
+    """Decode the images of splits as the service would."""
     name = "training images" if "train" in splits else "validation images"
-    return Pixels(images[::step], served_size(run), run.config.resize, run.options.cache, f"{name} as served")
+    images = run.dataset.split(*splits)
+    return Pixels(images, served_size(run), run.config.resize, run.options.cache, f"{name} as served")
 
 
 def served_size(run: TrainingRun) -> int:

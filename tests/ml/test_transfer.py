@@ -27,15 +27,11 @@ def run(colours, cache):
     return SimpleNamespace(dataset=colours, config=config, options=Namespace(serve_size=None, cache=cache))
 
 
-def test_images_as_served_have_the_served_size_and_an_even_limit(run, colours):
+def test_images_as_served_have_the_served_size(run, colours):
     both = as_served(run, ("train", "validation"))
     assert both.pixels.shape[1] == 32 and len(both) == len(colours.images) - len(colours.split("test"))
     run.options.serve_size = 48
     assert as_served(run, ("validation",)).pixels.shape[1:] == (48, 48, 3)
-    some = as_served(run, ("train",), limit=30)
-    every = as_served(run, ("train",))
-    assert 20 <= len(some) <= 30 and torch.equal(some.labels, every.labels[:: -(-len(every) // 30)])
-    assert len(as_served(run, ("train",), limit=len(every))) == len(every)
 
 
 def test_few_images_are_cross_validated_unless_the_whole_network_trains(run, monkeypatch):
