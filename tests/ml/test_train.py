@@ -246,8 +246,10 @@ def test_a_blend_of_fine_tuned_and_pretrained_weights_gets_a_head_of_its_own(
     data = drawn(tmp_path / "data", "fine-tuned")
     arguments = [*quick, "--data", str(data), "--epochs", "1", "--frozen", "2", "--out", "run", "--precision", "int8"]
     assert main(arguments) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "best of 1 epochs" in out and "Cross-validation" not in out
+    first_head, _, later = err.partition("epoch   1/1")
+    assert "augmented" not in first_head and "features of augmented training images" in later
     manifest = load(tmp_path / "run" / "bundle").manifest
     assert manifest.training.initial_weights.startswith("random.pt sha256:") and manifest.precision == "int8"
     assert manifest.training.epochs == 1 and manifest.training.recipe["blend"] == 0.4
