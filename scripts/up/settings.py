@@ -46,5 +46,6 @@ def describe() -> str:
     lines = [
         f"  {name.upper():<24}{field.description}; default: {field.default or 'not set'}" for name, field in fields
     ]
-    title, note = "settings (environment variables):", "docs/serving.md lists those of the service and of its monitor."
+    title = "settings (environment variables):"
+    note = "docs/serving.md lists the service's, `.venv/bin/python -m services.monitor --help` the monitor's."
     return "\n".join([title, *lines, note])
