@@ -1,6 +1,7 @@
 """Export a backbone as an ONNX graph from pixels to features, once for each set of weights."""
 
 import hashlib
+import inspect
 from pathlib import Path
 
 import onnx
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.atomic import whole_file
+from ml.model import backbones
 from ml.model.backbones import Backbone
 from ml.model.onnx_graph import to_onnx
 
@@ -41,14 +43,14 @@ def pixel_features_graph(backbone: Backbone, side: int, cache: Path) -> onnx.Mod
         example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
         graph = to_onnx(PixelFeatures(backbone.cpu()), example, [PIXELS], [FEATURES])
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with whole_file(path, shared=True) as file:
             file.write(graph.SerializeToString())
     return onnx.load(path)
 
 
 def fingerprint(backbone: Backbone) -> str:
-    """Hash the architecture's tensors and their values: other weights have other features."""
-    digest = hashlib.sha256()
+    """Hash the backbone's code, tensors and their values: other weights have other features."""
+    digest = hashlib.sha256(inspect.getsource(backbones).encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())

@@ -30,7 +30,7 @@ FINE_TUNING_EPOCHS = (2, 8)
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings that determine a training result; a resumed run must have the same.
+    """The settings that determine a training result; a resumed run must have the same, but for ``checkpoint.LATER``.
 
     The defaults fine-tune a pre-trained backbone. ``FROM_SCRATCH`` has the settings that differ without one.
     """

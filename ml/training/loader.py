@@ -22,6 +22,7 @@ from tqdm import tqdm
 from bundle import exif, image_file, preprocess
 from bundle.preprocess import ImageError, Resize, decode
 from ml.data.dataset import DataError, LabelledImage
+from ml.training import augmentation
 from ml.training.augmentation import augment, jitter
 from ml.training.config import TrainingConfig
 
@@ -83,7 +84,8 @@ class AugmentedPixels(Pixels):
         self.labels, self.groups, self.name = images.labels, images.groups, f"augmented {images.name}"
         self.pixels, self._config = images.pixels, config
         settings = config.size, config.crop, config.rotation, config.degrade, config.grey, config.erase, config.seed
-        self.path = images.path.with_suffix(f".{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}.npy")
+        key = repr(settings) + inspect.getsource(augmentation)  # as in Pixels
+        self.path = images.path.with_suffix(f".{hashlib.sha256(key.encode()).hexdigest()[:8]}.npy")
 
     @property
     def side(self) -> int:

@@ -16,6 +16,18 @@ def test_a_file_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_processes_may_write_a_shared_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    with whole_file(path, shared=True) as first:
+        first.write(b"first")
+        monkeypatch.setattr("os.getpid", lambda: 0)
+        with whole_file(path, shared=True) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        monkeypatch.undo()
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_failed_write_leaves_the_earlier_one_and_no_half_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"earlier")

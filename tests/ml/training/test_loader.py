@@ -10,7 +10,7 @@ import torch
 from bundle.preprocess import ImageError, decode
 from ml.data.dataset import DataError
 from ml.training import loader
-from ml.training.loader import Pixels, Prefetcher, plain_batches, steps_per_epoch, training_batches
+from ml.training.loader import AugmentedPixels, Pixels, Prefetcher, plain_batches, steps_per_epoch, training_batches
 
 CPU = torch.device("cpu")
 
@@ -106,6 +106,18 @@ def test_augmentation_of_an_image_does_not_depend_on_its_batch(pixels, config):
     large = epoch(pixels[0], replace(config, batch=30))[0][0]
     distances = (small[:, None] - large[None]).abs().amax((2, 3, 4))
     assert (distances.amin(1) < 1e-2).all(), "the first ten of an epoch are among its first thirty"
+
+
+def test_views_are_the_same_again_and_others_with_other_settings(pixels, config):
+    config = replace(config, rotation=20, degrade=0.5)
+    views = AugmentedPixels(pixels[0], config)
+    assert views.batch(0, 4).shape == (4, config.size, config.size, 3) and views.side == config.size
+    assert np.array_equal(views.batch(2, 4), AugmentedPixels(pixels[0], config).batch(0, 4)[2:])
+    others = [replace(config, **change) for change in ({"seed": 1}, {"rotation": 0.0}, {"crop": 0.9}, {"grey": 1.0})]
+    paths = {views.path, *(AugmentedPixels(pixels[0], other).path for other in others)}
+    assert len(paths) == 1 + len(others), "features of other views would be taken for these"
+    assert not np.array_equal(views.batch(0, 4), AugmentedPixels(pixels[0], others[0]).batch(0, 4))
+    assert views.labels is pixels[0].labels and views.groups == pixels[0].groups
 
 
 def test_threads_augment_as_one_does(pixels, config):
