@@ -33,7 +33,7 @@ def extract(backbone: Backbone, images: Pixels, device: torch.device) -> Tensor:
             for part in batches:
                 parts.append(part)
                 bar.update(len(part))
-        with whole_file(path) as file:
+        with whole_file(path, shared=True) as file:
             np.save(file, np.concatenate(parts))
     return torch.from_numpy(np.load(path))
 
@@ -50,8 +50,10 @@ def _on_cpu(backbone: Backbone, images: Pixels) -> Iterator[NDArray[np.float32]]
         yield from pool.map(compute, range(0, len(images), BATCH))
 
 
-@torch.inference_mode()
 def _on_device(backbone: Backbone, images: Pixels, device: torch.device) -> Iterator[NDArray[np.float32]]:
+    # Not in inference mode: weights that are moved in it cannot be trained.
     backbone.to(device).to(memory_format=torch.channels_last).eval()
     for batch, _ in plain_batches(images, device):
-        yield backbone(batch).float().cpu().numpy()
+        with torch.inference_mode():
+            features = backbone(batch).float().cpu()
+        yield features.numpy()

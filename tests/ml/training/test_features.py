@@ -40,6 +40,12 @@ def test_features_are_the_backbones_in_order(way, backbone, images):
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
+def test_weights_can_be_trained_after_their_features_were_computed(images):
+    backbone = build_backbone(TINY, pretrained=False)
+    list(features._on_device(backbone, images, CPU))
+    assert not any(tensor.is_inference() for tensor in backbone.state_dict(keep_vars=True).values())
+
+
 def test_features_are_found_again_unless_the_weights_differ(backbone, images, monkeypatch):
     computed = []
 
