@@ -6,6 +6,7 @@ Rank 0 is the main process: it prints, logs and writes. Without torchrun it is t
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+# The others wait while the main process decodes the images and trains the head.
+TIMEOUT = timedelta(days=1)
 
 
 @contextlib.contextmanager
@@ -23,7 +27,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ class TrainingResult:
         best_epoch: Their epoch; 0 for the weights before the first.
         ending: Why there is no further epoch.
         hours: Time of the epochs, validation excluded.
-        head: The head that was trained first, on a pre-trained backbone.
+        head: The head that was trained last, on the backbone's features; None from scratch.
     """
 
     history: list[Epoch]
@@ -75,8 +75,10 @@ def fit(
     state = TrainingState(network, training, validation, config, device)
     if resume:
         state.restore(folder / CHECKPOINT)
-    elif config.weights != SCRATCH and distributed.is_main_process():
-        state.keep_if_best(state.validate()[0])
+    elif config.weights != SCRATCH:
+        # In every process, because each of them decides when to stop.
+        before = state.validate()[0] if distributed.is_main_process() else 0.0
+        state.keep_if_best(distributed.broadcast_from_main(before))
     with contextlib.suppress(KeyboardInterrupt), _deferred_ctrl_c() as stop_requested:
         while not state.ending():
             epoch = run_epoch(state, stop_requested)

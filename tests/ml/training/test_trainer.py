@@ -159,6 +159,16 @@ def test_early_stopping_survives_a_resume(quick, pixels, tmp_path, fake_epochs):
     assert again.ending == result.ending and again.history == result.history
 
 
+def test_every_process_knows_how_good_the_weights_before_were(quick, pixels, tmp_path, fake_epochs, monkeypatch):
+    monkeypatch.setattr("ml.training.distributed.is_main_process", lambda: False)
+    monkeypatch.setattr("ml.training.distributed.broadcast_from_main", lambda _: 0.1)
+    fake_epochs(0.2, 0.3, 0.4)
+    config = replace(quick, epochs=30, patience=2, weights="checkpoint.pt")
+    network = build(config.architecture, 2, quick.weights)
+    result = fit(network, *pixels, config, CPU, tmp_path)
+    assert result.best_epoch == 0 and len(result.history) == 2, "it goes on after the main process has stopped"
+
+
 def test_ctrl_c_ends_after_the_step_with_the_best_so_far(quick, pixels, tmp_path, monkeypatch):
     steps, optimizer_step = [], torch.optim.AdamW.step
 
