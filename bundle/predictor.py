@@ -79,11 +79,6 @@ class Predictor:
         if rows.shape != (1, len(self.manifest.classes)) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
             raise BundleError(f"The model gives {rows.tolist()} for a black image, not probabilities.")
 
-    def outputs(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Compute all outputs of the graph, by name."""
-        names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._run(names, pixels), strict=True))
-
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the probabilities, shape ``(n, classes)``, of images from ``preprocess.decode``."""
         (probabilities,) = self._run([OUTPUT_NAME], pixels)

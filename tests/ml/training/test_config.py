@@ -1,6 +1,7 @@
 """Settings from the command line."""
 
 import argparse
+from dataclasses import fields
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_flags_set_every_setting_over_the_defaults():
         "grey": 0.2,
         "erase": 0.3,
         "mix": 0.4,
+        "views": 2,
         "epochs": 3,
         "batch": 8,
         "learning_rate": 0.01,
@@ -42,6 +44,7 @@ def test_flags_set_every_setting_over_the_defaults():
         "patience": 2,
         "seed": 7,
     }
+    assert {"data_fingerprint", *given} == {field.name for field in fields(TrainingConfig)}
     flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     assert from_options(parse(*flags), "f", 100) == TrainingConfig("f", **given)
 

@@ -52,6 +52,15 @@ def test_copies_do_not_answer_for_each_other():
     assert accuracy(grouped.logits, labels) < 0.7
 
 
+def test_views_do_not_answer_for_their_images():
+    random = torch.Generator().manual_seed(0)
+    features = rms_norm(torch.randn(60, 200, generator=random), [200])
+    labels = torch.randint(0, 2, (60,), generator=random)
+    result = cross_validate(features, labels, alone(60), views=[features + 1e-3, features - 1e-3])
+    assert accuracy(result.logits, labels) < 0.7
+    assert accuracy(result.linear(features), labels) > 0.95
+
+
 def test_cross_validated_answer_is_of_a_head_trained_without_the_image(clouds, monkeypatch):
     features, labels = clouds
     monkeypatch.setattr(head, "STRENGTHS", (1.0,))
