@@ -69,8 +69,8 @@ def prepare(
         BundleError: The served bundle is damaged.
     """
     photos = _read_photos(options.acceptance, dataset)
-    other_sets = {folder.name: _read_photos(folder, dataset) for folder in options.other_set}
-    unknown = out_of_distribution.read(options.out_of_distribution)
+    other_sets = {name: _read_photos(folder, dataset) for name, folder in _by_name(options.other_set).items()}
+    unknown = out_of_distribution.read(_by_name(options.out_of_distribution))
     champion = options.champion or CHAMPION
     served = served_bundle(champion, dataset)
     folder = _run_folder(options, dataset)
@@ -151,6 +151,17 @@ def _run_folder(options: argparse.Namespace, dataset: Dataset) -> Path:
     if (folder / STATE_FILE).exists():
         raise DataError(f"{folder} holds a run already: resume it with --resume {folder}, or choose another --out.")
     return folder
+
+
+def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Map folders by the names that reports give them."""
+    named: dict[str, Path] = {}
+    for folder in folders:
+        if folder.name in named:
+            both = f"{named[folder.name]} and {folder}"
+            raise DataError(f"{both} have the same name: rename one, so that reports can tell them apart.")
+        named[folder.name] = folder
+    return named
 
 
 def _read_photos(folder: Path | None, dataset: Dataset) -> tuple[LabelledImage, ...]:

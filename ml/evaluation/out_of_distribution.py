@@ -8,31 +8,40 @@ import numpy as np
 from bundle.load import Bundle
 from bundle.manifest import Neither
 from bundle.predictor import Predictor
-from bundle.preprocess import ImageError, decode
+from bundle.preprocess import decode
 from ml.data.dataset import DataError
+from ml.data.files import UnusableError, is_ignored, load
 from ml.data.scan import CHECK_SIZE
 
 SURE = 0.99
 
 
-def read(folders: Sequence[Path]) -> dict[str, list[bytes]]:
-    """Read the image files of folders, by folder name.
+def read(folders: Mapping[str, Path]) -> dict[str, list[bytes]]:
+    """Read the image files of folders, by the folders' names.
 
     Raises:
         DataError: A folder cannot be read, is empty, or holds other files.
     """
     kinds = {}
-    for folder in folders:
+    for name, folder in folders.items():
         try:
-            files = [path.read_bytes() for path in sorted(folder.iterdir())]
-            for data in files:
-                decode(data, CHECK_SIZE, "stretch")
-        except (OSError, ImageError) as error:
-            raise DataError(f"{folder} is not a folder of images only ({error}).") from error
-        if not files:
+            paths = [path for path in sorted(folder.iterdir()) if not is_ignored(path.name)]
+        except OSError as error:
+            raise DataError(f"{folder} cannot be read ({error.strerror}): give a folder of images.") from error
+        if not paths:
             raise DataError(f"{folder} holds no images.")
-        kinds[folder.name] = files
+        kinds[name] = [_read_image(path) for path in paths]
     return kinds
+
+
+def _read_image(path: Path) -> bytes:
+    try:
+        data, _ = load(path, CHECK_SIZE, "stretch")
+    except UnusableError as error:
+        raise DataError(
+            f"{path.parent} is not a folder of images only, since {path.name} is {error.reason}: move it away."
+        ) from error
+    return data
 
 
 def measure(bundle: Bundle, kinds: Mapping[str, Sequence[bytes]]) -> dict[str, Neither]:
