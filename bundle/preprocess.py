@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "UnsupportedImageError",
     "count_pixels",
     "decode",
+    "decode_whole",
     "warm_up",
 ]
 
@@ -69,12 +71,25 @@ def decode(data: bytes, size: int, resize: Resize, max_pixels: int = MAX_PIXELS)
         BrokenImageError: The image is damaged, truncated, or larger than ``max_pixels``.
     """
     file = open_image(data, _least(size), max_pixels)
-    try:
-        return _pixels(file, size, resize)
-    except MemoryError as error:
-        raise BrokenImageError("The image needs too much memory. Scale it down.") from error
-    except Exception as error:  # as in open_image
-        raise broken(error) from error
+    box = _box(file.width, file.height, resize)
+    image = _read(file, lambda image: image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def decode_whole(data: bytes, least: int = 2048) -> Image.Image:
+    """Decode an encoded image by the rules of ``decode``, but at its own shape.
+
+    Args:
+        data: The file's bytes.
+        least: Shortest side that is needed, in pixels: a larger JPEG may be decoded at a reduced scale.
+
+    Returns:
+        An upright RGB image.
+
+    Raises:
+        ImageError: As ``decode``.
+    """
+    return _read(open_image(data, least))
 
 
 def count_pixels(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> int:
@@ -98,16 +113,20 @@ def _least(size: int) -> int:
     return math.ceil(DETAIL * size)
 
 
-def _pixels(file: ImageFile, size: int, resize: Resize) -> NDArray[np.uint8]:
-    image = load(file)
-    # Before the conversion, which may drop the block. XMP is not read: browsers ignore its orientation.
-    turned = exif.orientation(image.info.get("exif", b"")) if image.format != "TIFF" else 1  # Pillow turns TIFF itself
-    image = _resizable(image)
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=_box(file.width, file.height, resize))
-    # Rotate and convert after the resize, where both are cheap.
-    if turned in TRANSPOSITIONS:
-        image = image.transpose(TRANSPOSITIONS[turned])
-    return np.asarray(_rgb(image), dtype=np.uint8)
+def _read(file: ImageFile, resize: Callable[[Image.Image], Image.Image] = lambda image: image) -> Image.Image:
+    try:
+        image = load(file)
+        # Before the conversion, which may drop the block. XMP is not read: browsers ignore its orientation.
+        turned = 1 if image.format == "TIFF" else exif.orientation(image.info.get("exif", b""))  # Pillow turns TIFF
+        image = resize(_resizable(image))
+        # Rotate and convert after the resize, where both are cheap.
+        if turned in TRANSPOSITIONS:
+            image = image.transpose(TRANSPOSITIONS[turned])
+        return _rgb(image)
+    except MemoryError as error:
+        raise BrokenImageError("The image needs too much memory. Scale it down.") from error
+    except Exception as error:  # as in open_image
+        raise broken(error) from error
 
 
 def _box(width: float, height: float, resize: Resize) -> tuple[float, float, float, float]:

@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
-
 from bundle.files import BundleError
+from bundle.image_file import open_image
 from bundle.load import load
-from bundle.preprocess import ImageError, decode
+from bundle.preprocess import ImageError, decode, decode_whole
 from services.monitor.result import class_name
 from services.monitor.test_images import LABEL_NAMES, SEPARATOR, Labelled, TestImagesError, labelled
 
@@ -105,8 +104,7 @@ def _codes(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _suffix(content: bytes) -> str:
-    with Image.open(io.BytesIO(content)) as image:
-        return f".{image.format}".lower().replace("mpo", "jpeg")  # a JPEG with several images, from phones
+    return f".{open_image(content, least=1).image.format}".lower()
 
 
 def _checked(path: Path) -> bytes:
@@ -131,12 +129,7 @@ def _fit(files: list[bytes], limit: int) -> list[bytes]:
 
 
 def _scaled(content: bytes, side: int, quality: int) -> bytes:
-    with Image.open(io.BytesIO(content)) as opened:
-        image = ImageOps.exif_transpose(opened)
-    if image.has_transparency_data:  # on white, as in the service
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
+    image = decode_whole(content, least=2 * side)
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)

@@ -9,6 +9,7 @@ from PIL.ExifTags import Base
 
 from bundle.load import Bundle
 from bundle.manifest import Acceptance
+from bundle.preprocess import decode_whole
 from ml.data.dataset import LabelledImage
 from ml.evaluation.evaluation import evaluate
 from ml.evaluation.metrics import metrics
@@ -33,7 +34,7 @@ def _corruption(
     """Create a function that decodes an image, changes it, and encodes it with an EXIF orientation."""
 
     def corrupt(data: bytes) -> bytes:
-        image = change(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+        image = change(decode_whole(data))
         exif, file = Image.Exif(), io.BytesIO()
         exif[Base.Orientation] = orientation
         image.save(file, "JPEG", quality=quality, exif=exif)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bundle.preprocess import BrokenImageError, ImageError, UnsupportedImageError, decode
+from bundle.preprocess import BrokenImageError, ImageError, UnsupportedImageError, decode, decode_whole
 from tests import drawn_images as images
 from tests import servers
 from tests.drawn_images import BLUE, GREEN, RED, WHITE
@@ -82,6 +82,16 @@ def test_grey_modes(mode, colour):
 
 def test_16_bits_are_scaled_and_not_clipped():
     assert_colour(decode(images.grey_16_bit(), SIZE, "stretch"), (127, 127, 127), 2)
+
+
+def test_whole_image_is_upright_and_at_its_own_shape():
+    whole = decode_whole(images.oriented(6))
+    assert whole.mode == "RGB" and whole.size == images.Image.open(io.BytesIO(images.oriented(1))).size
+    for data, value in ((images.grey_16_bit(), 127), (images.transparent(), 255)):
+        assert np.abs(np.asarray(decode_whole(data)).astype(int) - value).max() <= 2
+    assert decode_whole(images.plain(size=(4100, 2060)), least=1000).size == (2050, 1030)
+    with pytest.raises(BrokenImageError):
+        decode_whole(images.noise()[:500])
 
 
 def test_center_crop_cuts_and_stretch_keeps():

@@ -6,8 +6,9 @@ import json
 import re
 import unicodedata
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageStat
 
 from scripts import labelled_images
 from services.monitor import test_images
@@ -104,6 +105,18 @@ def test_scaled_image_keeps_its_orientation_and_is_laid_on_white(folder, make):
     assert all(image.height > image.width for key, image in found.items() if key.startswith("red__"))
     blues = [image for key, image in found.items() if key.startswith("blue__")]
     assert [image.getpixel((10, 10)) for image in blues] == [(255, 255, 255)] * 7
+
+
+def test_images_that_only_the_service_reads_are_scaled_down_as_it_reads_them(folder, make):
+    deep = Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (600, 400), np.uint16))
+    contents = {"red": drawn.encode(deep, "PNG"), "blue": drawn.noise("JPEG", (2000, 1500))[:-2]}
+    for label, content in contents.items():
+        for path in (folder / label).iterdir():
+            path.write_bytes(content)
+    found = {key: opened(value).convert("L") for key, value in values(make("21")[1]).items()}
+    reds = [image for key, image in found.items() if key.startswith("red__")]
+    assert [abs(ImageStat.Stat(image).mean[0] - 128) < 10 for image in reds] == [True] * 7
+    assert sum(key.startswith("blue__") for key in found) == 7
 
 
 def test_monitor_reads_them_and_the_service_knows_them(make, bundle, tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from bundle.preprocess import decode
 from ml.evaluation.robustness import CORRUPTIONS
+from tests import drawn_images as drawn
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,13 @@ def test_every_corruption_but_a_rotation_in_exif_changes_the_photo(photo):
 @pytest.mark.parametrize("name", ["JPEG of q", "blurred b", "a quarter", "shrunk to"])
 def test_degraded_photo_still_shows_the_same(photo, corrupted, name):
     assert 0.6 < correlation(seen(corrupted[name]), seen(photo)) < 0.9999
+
+
+@pytest.mark.parametrize("kind", ["grey_16_bit", "transparent", "without_end"])
+def test_images_are_read_as_the_service_reads_them(kind):
+    data = drawn.noise()[:-2] if kind == "without_end" else getattr(drawn, kind)()
+    same = CORRUPTIONS["turned by 90°, EXIF says so"](data)
+    assert np.abs(seen(same) - seen(data)).mean() < 8
 
 
 def test_corruptions_are_as_strong_as_named(photo, corrupted):
