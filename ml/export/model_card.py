@@ -1,6 +1,8 @@
 """Render a bundle's manifest as a model card in Markdown."""
 
 import re
+import shlex
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bundle.manifest import Manifest, Metrics
 from ml.model.names import BACKBONE, PRETRAINED
-from ml.training.config import PRECISION, TrainingConfig
+from ml.training.config import PRECISION, TrainingConfig, from_options
 
 CARD_FILE = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -58,14 +60,19 @@ def _command(manifest: Manifest) -> str:
     settings = manifest.training.recipe
     if not settings:
         return ""
-    # Without the flag, the epochs follow the number of images.
-    defaults = asdict(TrainingConfig()) | {"epochs": None}
-    changed = {name: value for name, value in settings.items() if value != defaults.get(name, value)}
+    # Of a checkpoint, the manifest has the file's name and SHA-256.
+    weights = manifest.training.initial_weights.partition(" sha256:")[0]
+    # The other defaults follow these two flags and the number of training images.
+    chosen = Namespace(weights=weights, size=settings.get("size"))
+    images = sum(manifest.dataset.counts.get("train", {}).values())
+    defaults = asdict(from_options(chosen, "", images)) | {"weights": PRETRAINED, "size": TrainingConfig.size}
+    used = {"weights": weights} | settings
+    changed = {name: value for name, value in used.items() if value != defaults.get(name, value)}
     if manifest.precision != PRECISION:
         changed["precision"] = manifest.precision
     if manifest.input.size != settings.get("size", manifest.input.size):
         changed["serve_size"] = manifest.input.size
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in changed.items()]
+    flags = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items()]
     lists = list(manifest.dataset.lists) or (["<the list>"] if "excluded" in manifest.dataset.left_out else [])
     flags += [f"--exclude {name}" for name in lists]
     return f'make train DATA=<the images> ARGS="{" ".join(flags)}"'

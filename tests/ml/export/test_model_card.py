@@ -1,19 +1,23 @@
 """The model card shows what the manifest holds."""
 
+import argparse
+import re
+import shlex
 from dataclasses import asdict
 
+import pytest
 import yaml
 
 from bundle.load import load
 from ml.export.model_card import render
-from ml.training.config import TrainingConfig
+from ml.training.config import TrainingConfig, add_arguments, from_options
 from tests import bundles
 
 TRAINING = {
     "run_id": "r",
     "git_commit": "0123456789abcdef",
     "architecture": "resnet18",
-    "initial_weights": "scratch",
+    "initial_weights": "pretrained",
     "epochs": 3,
     "seed": 0,
     "recipe": asdict(TrainingConfig(architecture="resnet18", train_size=96)),
@@ -81,13 +85,55 @@ def test_card_of_photographs_shows_source_and_files_left_out(tmp_path):
     assert "not for real use" not in text
 
 
-def test_card_shows_the_command_that_trains_it_again(tmp_path):
-    text = card(tmp_path, training=TRAINING, precision="fp16", input={"size": 224, "resize": "stretch"})
-    assert 'make train DATA=<the images> ARGS="--architecture resnet18 --train-size 96 --epochs 0"\n' in text
-    assert "--train-size 96 --epochs 0 --precision int8 --serve-size 32" in card(
-        tmp_path, training=TRAINING, precision="int8"
-    )
-    assert "--exclude" not in text
+def trained(*flags: str, images: int = 0) -> dict:
+    """Make the sections of the manifest that a training with these flags has."""
+    config = from_options(parse(*flags), "f", images)
+    recipe = {name: value for name, value in asdict(config).items() if name not in ("data_fingerprint", "weights")}
+    weights = config.weights if config.weights in ("pretrained", "scratch") else f"{config.weights} sha256:{'0' * 64}"
+    return {
+        "training": TRAINING | {"recipe": recipe, "initial_weights": weights},
+        "dataset": DATASET | {"counts": {"train": {"red": images, "green": 0, "blue": 0}}, "left_out": {}},
+        "input": {"size": config.size, "resize": "stretch"},
+        "precision": "fp16",
+    }
+
+
+def parse(*flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(flags)
+
+
+@pytest.mark.parametrize("images", [100, 8000])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--architecture resnet18 --train-size 96",
+        "--size 96",
+        "--size 96 --train-size 224",
+        "--epochs 3 --frozen 2 --blend 1.0",
+        "--weights scratch",
+        "--weights scratch --epochs 1 --batch 32 --learning-rate 0.0003 --layer-decay 0.8",
+        "--weights checkpoint.pt --epochs 0",
+        "--weights 'my weights.pt'",
+    ],
+)
+def test_command_of_the_card_trains_with_the_same_settings(tmp_path, flags, images):
+    used = shlex.split(flags)
+    (printed,) = re.findall(r'ARGS="(.*)"\n', card(tmp_path, **trained(*used, images=images)))
+    assert from_options(parse(*shlex.split(printed)), "f", images) == from_options(parse(*used), "f", images)
+
+
+def test_command_of_the_card_leaves_out_defaults(tmp_path):
+    for flags in ("", "--weights scratch --batch 32", "--size 96"):
+        assert f'ARGS="{flags}"\n' in card(tmp_path, **trained(*flags.split(), images=8000))
+
+
+def test_card_shows_how_the_model_was_exported(tmp_path):
+    sections = trained("--epochs", "3", "--size", "48") | {"input": {"size": 32, "resize": "stretch"}}
+    text = card(tmp_path, **sections | {"precision": "int8"})
+    assert 'ARGS="--size 48 --epochs 3 --precision int8 --serve-size 32"\n' in text
     assert "make train" not in card(tmp_path)
 
 
