@@ -70,7 +70,7 @@ class Mistake(_Section):
 
 
 class Metrics(_Section):
-    """Measured on the test split with the service's decoding and this model file."""
+    """Measured on one set of labelled images with the service's decoding and this model file."""
 
     pictures: int
     accuracy: float
@@ -85,11 +85,11 @@ class Metrics(_Section):
 
 
 class Uncertainty(_Section):
-    """Limits beyond which an answer is flagged as uncertain, chosen on validation images."""
+    """Limits beyond which an answer is flagged as uncertain, chosen on validation images or by cross-validation."""
 
     least_confidence: float
     greatest_distance: float = Field(description="of the graph's output ``distance``")
-    flagged: float = Field(description="share of flagged validation images")
+    flagged: float = Field(description="flagged share of the images that the limits were chosen on")
 
 
 class CrossValidation(_Section):
@@ -186,7 +186,7 @@ class Manifest(_Section):
     training: Training
     dataset: Dataset
     parity: Parity | None = Field(description="null until compared")
-    metrics: Metrics | None = Field(description="null until evaluated")
+    metrics: Metrics | None = Field(description="on the test split; null until evaluated")
     reference: Reference | None = Field(description="null until evaluated")
     precision: Precision = Field(default="fp32", description="of the weights in model.onnx")
     mirrored: bool = Field(default=False, description="the graph averages each image and its mirror image")

@@ -166,6 +166,14 @@ def test_card_shows_robustness_and_out_of_distribution_images(tmp_path):
     assert "## Out-of-distribution" not in without and "does not prove that the image shows one of them" in without
 
 
+def test_card_names_the_images_that_the_limits_were_chosen_on(tmp_path):
+    neither = {"noise": {"pictures": 50, "uncertain": 0.84, "sure": 0.02}}
+    estimate = {"pictures": 104, "folds": 5, "accuracy": 0.981, "accuracy_ci95": [0.93, 0.99]}
+    text, cross_validated = card(tmp_path, neither=neither), card(tmp_path, neither=neither, cross_validation=estimate)
+    assert "of the validation images" in text and "of the images that are not held out" not in text
+    assert "of the images that are not held out" in cross_validated and "validation images" not in cross_validated
+
+
 def test_card_shows_the_exclusion_lists_and_training_time(tmp_path):
     lists = {
         "models/wrong.txt": "# People\nred/1.jpg\n",
