@@ -13,6 +13,7 @@ from ml.errors import UserError
 ROOT = Path(__file__).parents[2]
 ENGINES = ("docker", "podman", "buildah")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+DOCKER_HUB = re.compile(r"^(index\.)?docker\.io/")
 
 
 class ImageError(UserError):
@@ -48,10 +49,13 @@ def publish(folder: Path, version: str, registry: str, engine: str, push: bool) 
             return Image(name, result.read_text().strip())
         if engine == "docker":
             _run(engine, "push", name)
-            repository = name.rpartition(":")[0]
+            # docker leaves out the name of its own registry.
+            repository = DOCKER_HUB.sub("", name.rpartition(":")[0])
             digests = _run(engine, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', name).split()
-            (found,) = (digest for digest in digests if digest.startswith(f"{repository}@"))
-            return Image(name, found.rpartition("@")[2])
+            found = [digest for digest in digests if digest.startswith(f"{repository}@")]
+            if not found:
+                raise ImageError(f"docker knows no digest of {name} after the push: publish it with --engine podman.")
+            return Image(name, found[-1].rpartition("@")[2])
         _run(engine, "push", "--digestfile", str(result), name)
         return Image(name, result.read_text().strip())
 

@@ -24,6 +24,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 """
+# As docker: the digests of a pushed image are asked for, by its short name.
+DOCKER = """#!/bin/sh
+case $1 in image) printf '%s\\n' {digests} ;; esac
+"""
 
 
 @pytest.fixture
@@ -56,6 +60,30 @@ def test_image_is_pushed_in_lower_case_and_signed(notes, tmp_path, capsys):
     assert notes.read_text().splitlines()[1].endswith(" ghcr.io/owner/repo/model:m2")
     assert load(tmp_path / "notes.bundle", keys.public) == load(folder)
     assert not (folder / "model.sig").exists()
+
+
+def pushed_by_docker(tmp_path, registry, digests):
+    """Publish with a docker that knows the image by these digests."""
+    engine = tmp_path / "bin" / "docker"
+    engine.write_text(DOCKER.format(digests=" ".join(digests)))
+    engine.chmod(0o755)
+    folder = bundles.write(tmp_path / "bundle", version="m2")
+    return main(["publish", "--bundle", str(folder), "--engine", "docker", "--push", "--registry", registry])
+
+
+@pytest.mark.parametrize("registry", ["docker.io/me", "index.docker.io/me", "me", "ghcr.io/me"])
+def test_docker_names_the_digest_of_the_push(notes, tmp_path, capsys, registry):
+    pushed = "ghcr.io/me/model" if registry == "ghcr.io/me" else "me/model"
+    older = "sha256:" + "e" * 64
+    digests = [f"{pushed}@{older}", f"{pushed}@{DIGEST}", f"elsewhere/model@{older}"]
+    assert pushed_by_docker(tmp_path, registry, digests) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{registry}/model:m2", DIGEST]
+
+
+def test_push_without_a_digest_is_one_sentence(notes, tmp_path, capsys):
+    assert pushed_by_docker(tmp_path, "docker.io/me", [f"elsewhere/model@{DIGEST}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no digest of docker.io/me/model:m2" in line and "--engine podman" in line
 
 
 @pytest.mark.parametrize(
