@@ -25,3 +25,8 @@ def proxy_of(address: str) -> str | None:
     """Return the proxy that requests to an address go through, without its password; None for a direct way."""
     proxy = select_proxy(address, get_environ_proxies(address))
     return re.sub(r"//[^/]*@", "//***@", proxy) if proxy else None
+
+
+def without_password(text: str) -> str:
+    """Remove user names and passwords from the addresses in a text."""
+    return re.sub(r"://[^/\s]*@", "://", text)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from ml.errors import UserError
-from ml.tracking.address import DEFAULT_ADDRESS, bypass_proxy_for_loopback, proxy_of
+from ml.tracking.address import DEFAULT_ADDRESS, bypass_proxy_for_loopback, proxy_of, without_password
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 # mlflow would wait for minutes; training must not stall when the server is down.
@@ -55,7 +55,7 @@ def connect(address: str | None) -> MlflowClient:
             client = MlflowClient(address)
             client.search_experiments(max_results=1)
         except Failure as error:
-            raise TrackingError(f"MLflow at {address} {_advice(address, error)}.") from error
+            raise TrackingError(f"MLflow at {without_password(address)} {_advice(address, error)}.") from error
     return client
 
 
@@ -69,9 +69,8 @@ def run_address(client: MlflowClient, run_id: str) -> str | None:
         return None
     # MLflow 3 would open the page for language models.
     page = f"/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    server = urlsplit(client.tracking_uri)
-    without_password = server._replace(netloc=server.netloc.rpartition("@")[2], path=f"{server.path.rstrip('/')}/")
-    return without_password._replace(fragment=page).geturl()
+    server = urlsplit(without_password(client.tracking_uri))
+    return server._replace(path=f"{server.path.rstrip('/')}/", fragment=page).geturl()
 
 
 def file_timeout() -> contextlib.AbstractContextManager[None]:
@@ -114,7 +113,8 @@ def reason(error: BaseException) -> str:
         return f"MLflow does not answer within {os.environ.get(TIMEOUT)} s: set {TIMEOUT} to more seconds"
     if not answered(error):
         return "MLflow does not answer"
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return without_password(text)[:300]
 
 
 def artifact_folder(client: MlflowClient) -> str | None:

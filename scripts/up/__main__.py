@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ml.tracking.address import without_password
 from scripts.up import programs
 from scripts.up.programs import Program
 from scripts.up.settings import LOCALHOST, Settings, describe
@@ -22,11 +23,13 @@ async def run(settings: Settings, only: bool, command: list[str]) -> int:
     """Run the programs until a signal comes, or MLflow while a command runs; return the exit code."""
     task = asyncio.current_task()
     on_signals(lambda _: task.cancel() if task else None)
-    mlflow, inference = programs.mlflow(settings), programs.inference(settings)
-    page = get(mlflow.address + mlflow.health) if command else None
-    if uri := command and (os.environ.get(TRACKING_URI) or (page and page.text == "OK" and mlflow.address)):
-        say(f"MLflow runs already: {uri}")
+    if command and (uri := os.environ.get(TRACKING_URI)):
+        say(f"Using MLflow at {without_password(uri)}")
         return await run_command(command, uri)
+    mlflow, inference = programs.mlflow(settings), programs.inference(settings)
+    if command and (page := get(mlflow.address + mlflow.health)) and page.text == "OK":
+        say(f"MLflow runs already: {mlflow.address}")
+        return await run_command(command, mlflow.address)
     servers = [mlflow] if only else [mlflow, inference, *programs.prometheus(settings)]
     require_free_ports(servers)
     served, logs = fingerprint(settings.model_dir), settings.state_dir / "logs"

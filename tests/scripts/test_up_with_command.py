@@ -54,7 +54,16 @@ def test_server_that_runs_is_used_past_the_proxy(tmp_path, mlflow_address, by):
         assert up.wait() == 7
         exempt = "example.com,127.0.0.1,localhost"
         assert f"logged to {mlflow_address} without {exempt} {exempt}" in up.printed
+        assert ("MLflow runs already" in up.printed) is (by == "port")
     assert not (tmp_path / "state" / "logs").exists()
+
+
+def test_address_of_the_variable_is_printed_without_its_password(tmp_path):
+    address = "http://me:secret@mlflow.example:5000"  # pragma: allowlist secret
+    command = ("sh", "-c", 'test "$MLFLOW_TRACKING_URI" = "$0" || echo changed', address)
+    with launched(tmp_path, "--only", "mlflow", "--", *command, MLFLOW_TRACKING_URI=address) as up:
+        assert up.wait() == 0
+        assert up.printed == "Using MLflow at http://mlflow.example:5000\n"
 
 
 def test_ctrl_c_reaches_the_command_once(tmp_path, mlflow_address):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from ml.tracking.client import TrackingError, connect, run_address
+from ml.tracking.client import TrackingError, connect, reason, run_address
 from tests import servers
 from tests.services.monitor.stubs import always, relay, serving, start
 
@@ -142,6 +142,18 @@ def test_address_of_a_run_opens_its_page_without_the_password(mlflow_address):
     page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert address == f"{mlflow_address}{page}"
     assert run_address(client, "unknown") is None
+
+
+def test_password_of_the_address_is_not_printed():
+    def message(host: str) -> str:
+        with pytest.raises(TrackingError) as caught:
+            connect(f"http://me:se@cret@{host}")
+        assert f"MLflow at http://{host} " in str(caught.value)
+        return f"{caught.value} {reason(caught.value.__cause__)}"
+
+    assert "cret" not in message(f"127.0.0.1:{servers.free_port()}")
+    with serving(always(500, {})) as address:
+        assert "cret" not in message(address.removeprefix("http://"))
 
 
 def test_database_file_has_no_pages():
