@@ -18,10 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         tracker = Tracker.reopen(connect(options.tracking_uri), options.run)
+        tracker.flush()
     except TrackingError as error:
         print(error, file=sys.stderr)
         return 2
-    tracker.flush()
+    except KeyboardInterrupt:
+        print("\nStopped. The same command sends the rest.", file=sys.stderr)
+        return 130
     for item in tracker.unsent():
         print(f"could not be sent: {item}", file=sys.stderr)
     return 1 if tracker.unsent() else 0

@@ -104,6 +104,17 @@ def test_unsent_items_are_named_kept_and_sent_by_the_command(mlflow_address, sta
     assert history(client, tracker.run_id, "loss") == [(1, 1)]
 
 
+def test_ctrl_c_stops_the_command_without_a_traceback(mlflow_address, start, capsys, monkeypatch):
+    tracker = start(mlflow_address)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tracker, "flush", interrupt)
+    assert main([str(tracker.folder), "--tracking-uri", mlflow_address]) == 130
+    assert "Stopped." in capsys.readouterr().err
+
+
 def test_failing_item_does_not_hold_up_others(mlflow_address, start, capsys):
     broken = True
 
