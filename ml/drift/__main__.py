@@ -68,12 +68,13 @@ def table(findings: Sequence[Finding]) -> str:
 def renew(options: argparse.Namespace) -> int:
     """Write the reference of a bundle anew; the model file and its measurements stay."""
     bundle = load(options.model)
-    if options.split == "all":
+    if options.split == "all" and not options.exclude:
         answers, _ = answer_folder(bundle, options.folder)
     else:
         data = collect(options.folder, options.exclude)
-        files = [image.path for image in data.split(options.split)]
-        if not files:
+        chosen = data.images if options.split == "all" else data.split(options.split)
+        files = [image.path for image in chosen]
+        if not files and options.split != "all":
             raise NoImagesError(f"{options.folder} has no images in its {options.split} split: choose --split all.")
         answers, _ = answer_files(bundle, files, options.folder)
     manifest = bundle.manifest
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     comparing.set_defaults(command=compare)
     text = "the plot, as PNG, SVG or PDF [%(default)s]"
-    comparing.add_argument("--plot", type=Path, default=Path(".state/drift.png"), metavar="FILE", help=text)
+    comparing.add_argument("--plot", type=_plot_file, default=Path(".state/drift.png"), metavar="FILE", help=text)
     renewing = commands.add_parser("reference", help="renew a bundle's reference", description=renew.__doc__)
     renewing.set_defaults(command=renew)
     text = "part of the images, split as training splits them [%(default)s]"
@@ -104,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
             "--model", type=Path, default=CHAMPION, metavar="BUNDLE", help="the model's folder [%(default)s]"
         )
     return parser
+
+
+def _plot_file(text: str) -> Path:
+    """Accept a file whose suffix is a kind of plot."""
+    if Path(text).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png, .svg or .pdf")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -86,3 +86,34 @@ def test_reference_of_a_split_leaves_out_the_others(tmp_path, capsys):
     data = images(tmp_path / "data", 120, seed=4)
     assert main(["reference", str(data), "--model", str(folder), "--split", "test"]) == 0
     assert 0 < load(folder).manifest.reference.images < 60
+
+
+@pytest.mark.parametrize("split", ["all", "train"])
+def test_reference_leaves_out_the_excluded(tmp_path, capsys, split):
+    folder = bundles.write(tmp_path / "bundle", metrics=None)
+    (tmp_path / "list.txt").write_text("class-1/*\n")
+    data = str(images(tmp_path / "data", 40, seed=4))
+    command = ["reference", data, "--model", str(folder), "--split", split, "--exclude", str(tmp_path / "list.txt")]
+    assert main(command) == 0
+    reference = load(folder).manifest.reference
+    assert reference.images <= 20 and reference.predicted_classes["blue"] == 0
+
+
+def test_reference_without_images_is_an_error(tmp_path, capsys):
+    folder = bundles.write(tmp_path / "bundle", metrics=None)
+    (tmp_path / "list.txt").write_text("*\n")
+    command = ["reference", str(images(tmp_path / "data", 4)), "--model", str(folder)]
+    assert main([*command, "--exclude", str(tmp_path / "list.txt")]) == 2
+    assert "has no image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["drift.txt", "drift"])
+def test_plot_of_another_kind_is_refused_before_the_images_are_read(compare, tmp_path, capsys, name):
+    with pytest.raises(SystemExit) as caught:
+        compare(tmp_path, "--plot", name)
+    assert caught.value.code == 2 and "end in .png, .svg or .pdf" in capsys.readouterr().err
+
+
+def test_plot_is_saved_by_its_suffix(compare, tmp_path):
+    assert compare(images(tmp_path / "same", 100, seed=1), "--plot", str(tmp_path / "drift.SVG"))[0] == 0
+    assert "<svg" in (tmp_path / "drift.SVG").read_text()
