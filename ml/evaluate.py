@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, BundleError, ImageError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
     manifest = bundle.manifest
     part = "all images" if options.split == "all" else f"the {options.split} split"
     print(f"{manifest.name} {manifest.version} on {part} of {options.data} ({options.split}):\n{summary(values)}")

@@ -18,6 +18,7 @@ from ml.evaluation.reference import reference
 from ml.export.write_bundle import write
 
 SAME, DRIFTED, FAILED = range(3)
+STOPPED = 130
 FEW_IMAGES = 50
 
 
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, BundleError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return STOPPED
     return command
 
 
@@ -87,7 +91,7 @@ def renew(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml.drift", description=main.__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    codes = "Exit code: 0 no drift, 1 drift, 2 error."
+    codes = "Exit code: 0 no drift, 1 drift, 2 error, 130 Ctrl-C."
     comparing = commands.add_parser(
         "compare", help="compare a folder of images", description=compare.__doc__, epilog=codes
     )

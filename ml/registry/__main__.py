@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failure as error:
         print(f"The command failed: {reason(error)}.", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 """``python -m ml.evaluate``."""
 
+from unittest.mock import Mock
+
 import pytest
 
 from ml.data.scan import collect
@@ -53,8 +55,15 @@ def test_empty_split_is_refused(tmp_path, capsys):
 def test_other_classes_and_damaged_bundles_are_refused(arguments, tmp_path, capsys):
     bundle, *data = arguments
     assert main([str(bundles.write(tmp_path / "other")), *data]) == 2
-    assert "has the classes green, red, but the bundle has red, green, blue." in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "has the classes green, red, but the bundle has red, green, blue." in err
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"other")
     for folder, reason in ((bundle, "model.onnx: SHA-256 is"), (str(tmp_path / "none"), "manifest.json: cannot be")):
         assert main([folder, *data]) == 2
         assert reason in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_without_a_traceback(arguments, monkeypatch, capsys):
+    monkeypatch.setattr("ml.evaluate.evaluate", Mock(side_effect=KeyboardInterrupt))
+    assert main(arguments) == 130
+    assert capsys.readouterr().err.endswith("\nStopped.\n")

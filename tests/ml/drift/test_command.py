@@ -1,5 +1,7 @@
 """python -m ml.drift on drawn images and a tiny bundle."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +119,9 @@ def test_plot_of_another_kind_is_refused_before_the_images_are_read(compare, tmp
 def test_plot_is_saved_by_its_suffix(compare, tmp_path):
     assert compare(images(tmp_path / "same", 100, seed=1), "--plot", str(tmp_path / "drift.SVG"))[0] == 0
     assert "<svg" in (tmp_path / "drift.SVG").read_text()
+
+
+def test_ctrl_c_ends_without_a_traceback(compare, tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.drift.__main__.answer_folder", Mock(side_effect=KeyboardInterrupt))
+    status, printed = compare(tmp_path)
+    assert status == 130 and printed.err == "\nStopped.\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest.mock import Mock
 
 import pytest
 
@@ -111,6 +112,12 @@ def test_sign_writes_the_signature_into_the_bundle(tmp_path, capsys):
     (folder / "model.onnx").write_bytes(b"?")
     assert main(["sign", str(folder), "--key", str(keys.private)]) == 2
     assert "SHA-256" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ml.registry.model_image.publish", Mock(side_effect=KeyboardInterrupt))
+    assert main(["publish", "--bundle", str(bundles.write(tmp_path / "bundle"))]) == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
 
 
 def test_damaged_folder_is_not_published(notes, tmp_path):
