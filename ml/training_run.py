@@ -83,6 +83,8 @@ def prepare(
     if options.resume:
         tracker = Tracker.reopen(client, folder)
         tracker.status("RUNNING")
+        # Parameters cannot change.
+        tracker.tags({name: getattr(config, name) for name in checkpoint.LATER})
     else:
         folder.mkdir(parents=True, exist_ok=True)
         tags = {

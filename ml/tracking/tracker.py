@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml.atomic import whole_file
@@ -42,8 +42,8 @@ class Tracker:
         """Use ``start`` or ``reopen``."""
         self.client, self.folder, self.run_id = client, folder, run_id
         self._pending: list[dict[str, Any]] = state["waiting"]
-        # A resumed training logs its metrics again.
-        self._logged: list[list[Any]] = state.get("said", [])
+        # A resumed training logs its metrics again. Older versions kept no value of metrics with a step.
+        self._logged = {(name, step): value[0] if value else None for name, step, *value in state.get("said", [])}
         self._model_id: str | None = state.get("model_id")
         self._started: int = state.get("started", 0)  # milliseconds since 1970
         # Files that MLflow did not take in time: the next epoch must not wait for them again.
@@ -97,17 +97,17 @@ class Tracker:
         self._add(kind="parameters", values={k: shortened(str(v)) for k, v in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step, with the present time; repeated calls of a resumed run are ignored.
-
-        Metrics without a step are logged again if they changed, since a resumed run may train for more epochs.
-        """
+        """Log metrics at a step, with the present time; a resumed run logs only those that changed."""
         values = {metric_name(name): value for name, value in values.items()}
-        keys = {name: [name, step] if step else [name, 0, value] for name, value in values.items()}
-        new = {name: value for name, value in values.items() if keys[name] not in self._logged}
+        new = {name: value for name, value in values.items() if not self._has_logged(name, step, value)}
         if not new:
             return
-        self._logged += [keys[name] for name in new]
+        self._logged |= {(name, step): value for name, value in new.items()}
         self._add(kind="metrics", values=new, step=step, time=int(time.time() * 1000))
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Set tags, which may change, unlike parameters."""
+        self._add(kind="tags", values={name: str(value) for name, value in values.items()})
 
     def dataset(self, name: str, fingerprint: str, source: str, counts: Mapping[str, Any]) -> None:
         """Log the data set that the run learns from: its origin, and its number of images by split and class."""
@@ -159,6 +159,9 @@ class Tracker:
                     break
         self._save()
 
+    def _has_logged(self, name: str, step: int, value: float) -> bool:
+        return (name, step) in self._logged and self._logged[name, step] in (value, None)
+
     def _try(self, item: dict[str, Any]) -> None:
         try:
             self._send(item)
@@ -187,6 +190,8 @@ class Tracker:
             case "metrics":
                 metrics = [Metric(k, v, item["time"], item["step"]) for k, v in item["values"].items()]
                 self.client.log_batch(self.run_id, metrics=metrics)
+            case "tags":
+                self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in item["values"].items()])
             case "dataset":
                 tags = [InputTag("mlflow.data.context", "training")]
                 try:
@@ -237,7 +242,7 @@ class Tracker:
             "run_id": self.run_id,
             "started": self._started,
             "waiting": self._pending,
-            "said": self._logged,
+            "said": [[*key, value] for key, value in self._logged.items()],
             "model_id": self._model_id,
         }
         with whole_file(self.folder / STATE_FILE) as file:

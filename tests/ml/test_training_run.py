@@ -1,14 +1,27 @@
-"""Inputs are checked before a run is started."""
+"""Inputs are checked before a run is started, and a run that was started ends."""
 
 import argparse
+import json
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from ml.data.dataset import DataError
+from ml.training import checkpoint
 from ml.training_run import prepare
-from tests.ml.conftest import COLOURS, draw
+from tests.ml.conftest import COLOURS, TINY, draw
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Options of a run in a folder of its own, with the settings of ``config``."""
+    settings = {"architecture": TINY, "weights": "scratch", "size": 32, "epochs": 4, "batch": 16}
+    paths = {"out": tmp_path / "run", "resume": None, "acceptance": None, "champion": tmp_path / "champion"}
+    lists = {"other_set": [], "out_of_distribution": []}
+    return argparse.Namespace(**settings, **paths, **lists, experiment="prepared", serve_size=None)
 
 
 @pytest.mark.parametrize("flag", ["other_set", "out_of_distribution"])
@@ -17,3 +30,15 @@ def test_folders_of_one_name_are_refused(flag, colours, tmp_path):
     options = argparse.Namespace(**{"acceptance": None, "other_set": [], "out_of_distribution": [], flag: folders})
     with pytest.raises(DataError, match=r"paris/street and .*rome/street .*rename"):
         prepare(MlflowClient("http://127.0.0.1:1"), options, colours, torch.device("cpu"), None)
+
+
+def test_resumed_run_has_the_settings_of_its_new_bundle(options, config, colours, mlflow_address):
+    client = MlflowClient(mlflow_address)
+    run_id = prepare(client, options, colours, CPU, None).tracker.run_id
+    assert client.get_run(run_id).data.params["blend"] == "1.0"
+    checkpoint.write(options.out / "checkpoint.pt", config, {})
+    options.resume, options.blend = options.out, 0.25
+    run = prepare(client, options, colours, CPU, None)
+    assert run.tracker.run_id == run_id and run.config.blend == 0.25
+    tags = client.get_run(run_id).data.tags
+    assert (tags["blend"], tags["views"]) == ("0.25", "1")

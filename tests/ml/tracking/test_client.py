@@ -147,7 +147,7 @@ def test_address_of_a_run_opens_its_page_without_the_password(mlflow_address):
 def test_password_of_the_address_is_not_printed():
     def message(host: str) -> str:
         with pytest.raises(TrackingError) as caught:
-            connect(f"http://me:se@cret@{host}")
+            connect(f"http://me:se@cret@{host}")  # pragma: allowlist secret
         assert f"MLflow at http://{host} " in str(caught.value)
         return f"{caught.value} {reason(caught.value.__cause__)}"
 

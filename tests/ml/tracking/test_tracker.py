@@ -34,6 +34,7 @@ def assert_complete(client: MlflowClient, run_id: str) -> None:
 def test_run_arrives_completely(mlflow_address, start):
     tracker = start(mlflow_address)
     tracker.parameters({"size": 128, "classes": "cat, dog"})
+    tracker.tags({"blend": 0.25})
     tracker.dataset("drawn", "a" * 64, "https://host/drawn.zip", {"train": {"cat": 2}})
     for step in (1, 2, 3):
         tracker.metrics({"loss": 1 / step, "recall_hund (groß) $": 0.5}, step=step)
@@ -44,7 +45,7 @@ def test_run_arrives_completely(mlflow_address, start):
     run = client.get_run(tracker.run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "run"
     assert run.data.params == {"size": "128", "classes": "cat, dog"}
-    assert run.data.tags["dataset"] == "drawn"
+    assert (run.data.tags["dataset"], run.data.tags["blend"]) == ("drawn", "0.25")
     experiment = client.get_experiment(run.info.experiment_id)
     assert experiment.name == "tracking tests"
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
@@ -182,6 +183,31 @@ def test_interrupted_model_upload_continues_as_the_same_model(mlflow_address, st
         models = again.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{again.run_id}'")
         assert len(models) == 1, "more than one model for a run"
         assert {model.status for model in models} == {"READY"}
+
+
+def test_metric_is_sent_again_if_its_value_changed(mlflow_address, start):
+    tracker = start(mlflow_address)
+    for loss in (0.5, 0.5, 0.25, 0.5):
+        tracker = Tracker.reopen(tracker.client, tracker.folder)
+        tracker.metrics({"loss": loss, "accuracy": 0.75}, step=1)
+        tracker.metrics({"test/loss": loss})
+    client, run_id = tracker.client, tracker.run_id
+    assert sorted(history(client, run_id, "loss")) == [(1, 0.25), (1, 0.5), (1, 0.5)]
+    assert history(client, run_id, "accuracy") == [(1, 0.75)]
+    data = client.get_run(run_id).data
+    assert (data.metrics["loss"], data.metrics["test/loss"]) == (0.5, 0.5)
+
+
+def test_metrics_that_an_older_version_has_sent_are_not_sent_again(mlflow_address, start):
+    tracker = start(mlflow_address)
+    path = tracker.folder / STATE_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"said": [["loss", 1], ["test/loss", 0, 0.5]]}))
+    tracker = Tracker.reopen(tracker.client, tracker.folder)
+    tracker.metrics({"loss": 0.5}, step=1)
+    tracker.metrics({"test/loss": 0.5})
+    assert tracker.client.get_run(tracker.run_id).data.metrics == {}
+    tracker.metrics({"test/loss": 0.25})
+    assert tracker.client.get_run(tracker.run_id).data.metrics == {"test/loss": 0.25}
 
 
 def test_crash_while_sending_loses_nothing(mlflow_address, start, monkeypatch):
