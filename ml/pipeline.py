@@ -66,13 +66,10 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
         commit = git_commit()  # first, since the code may change during a long training
         dataset = scan(options.data, exclude=options.exclude)
         training_run = prepare(client, options, dataset, device, commit)
-        try:
+        with training_run.tracker.ended_on_error():
             result = train(training_run)
             bundle, evaluation = evaluate(training_run, export(training_run, result))
             log(training_run, result, bundle, evaluation)
-        except BaseException as error:
-            training_run.tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
         if unsent := training_run.tracker.finish():
             print(_recovery(training_run, unsent), file=sys.stderr)
         if not training_run.tracker.has_sent(training_run.folder / BUNDLE_FOLDER):

@@ -82,9 +82,10 @@ def prepare(
     machine = describe_machine(device)
     if options.resume:
         tracker = Tracker.reopen(client, folder)
-        tracker.status("RUNNING")
-        # Parameters cannot change.
-        tracker.tags({name: getattr(config, name) for name in checkpoint.LATER})
+        with tracker.ended_on_error():
+            tracker.status("RUNNING")
+            # Parameters cannot change.
+            tracker.tags({name: getattr(config, name) for name in checkpoint.LATER})
     else:
         folder.mkdir(parents=True, exist_ok=True)
         tags = {
@@ -94,11 +95,12 @@ def prepare(
             "machine": machine,
         }
         tracker = Tracker.start(client, folder, options.experiment or dataset.name, folder.name, tags)
-        report.write(folder / LEFT_OUT, dataset.problems)
-        tracker.file(folder / LEFT_OUT, to="data")
-        tracker.dataset(dataset.name, dataset.fingerprint, dataset.source or dataset.name, dataset.counts())
-        counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in dataset.counts().items()}
-        tracker.parameters(asdict(config) | counts | {"classes": ", ".join(dataset.classes), "device": str(device)})
+        with tracker.ended_on_error():
+            report.write(folder / LEFT_OUT, dataset.problems)
+            tracker.file(folder / LEFT_OUT, to="data")
+            tracker.dataset(dataset.name, dataset.fingerprint, dataset.source or dataset.name, dataset.counts())
+            counts = {f"{split}_pictures": sum(by_class.values()) for split, by_class in dataset.counts().items()}
+            tracker.parameters(asdict(config) | counts | {"classes": ", ".join(dataset.classes), "device": str(device)})
     training = Training(
         run_id=tracker.run_id,
         git_commit=commit,

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,15 @@ class Tracker:
         """Set the run's status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._pending = [item for item in self._pending if item["kind"] != "status"]
         self._add(kind="status", status=status)
+
+    @contextlib.contextmanager
+    def ended_on_error(self) -> Iterator[None]:
+        """End the run as ``KILLED`` or ``FAILED`` if Ctrl-C or an error leaves the block."""
+        try:
+            yield
+        except BaseException as error:
+            self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
 
     def finish(self, status: str = "FINISHED") -> list[str]:
         """End the run; see ``unsent`` for the result."""

@@ -42,3 +42,16 @@ def test_resumed_run_has_the_settings_of_its_new_bundle(options, config, colours
     assert run.tracker.run_id == run_id and run.config.blend == 0.25
     tags = client.get_run(run_id).data.tags
     assert (tags["blend"], tags["views"]) == ("0.25", "1")
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "KILLED"), (DataError("disk full"), "FAILED")])
+def test_error_after_the_start_ends_the_run(options, colours, mlflow_address, monkeypatch, error, status):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("ml.data.report.write", fail)
+    client = MlflowClient(mlflow_address)
+    with pytest.raises(type(error)):
+        prepare(client, options, colours, CPU, None)
+    run_id = json.loads((options.out / "tracking.json").read_text())["run_id"]
+    assert client.get_run(run_id).info.status == status
