@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if list(data.classes) != bundle.manifest.classes:
             raise DataError(
                 f"{options.data} has the classes {', '.join(data.classes)}, "
-                f"but the bundle has {', '.join(bundle.manifest.classes)}."
+                f"but the bundle has {', '.join(bundle.manifest.classes)}: name the sub-folders like these."
             )
         images = data.images if options.split == "all" else data.split(options.split)
         if not images:

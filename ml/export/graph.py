@@ -118,6 +118,6 @@ def check_parity(bundle: Bundle, model: ServingModel, pixels: NDArray[np.uint8])
     if not difference <= limit:
         raise ExportError(
             f"The exported graph differs from PyTorch by {difference:.2g} in a probability, "
-            f"more than {limit:g}: it is not written."
+            f"more than {limit:g}, so it is not written: try --precision fp32, or an empty folder as --cache."
         )
     return Parity(pictures=len(pixels), max_probability_difference=difference)

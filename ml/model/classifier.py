@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ml.model.backbones import Backbone, ModelError, build_backbone
 from ml.model.names import PRETRAINED, SCRATCH
 
+ADVICE = "give the checkpoint.pt of a run, or a file of torch.save(network.state_dict(), …)"
+
 
 class Classifier(nn.Module):
     """A backbone and a linear head on its features.
@@ -100,16 +102,17 @@ def _load(classifier: Classifier, path: Path) -> None:
     except Exception as error:  # PyTorch raises many types for a file that is not a checkpoint
         # Not PyTorch's own message, which advises to load it unsafely.
         kind = "an ONNX file, not" if path.suffix.lower() == ".onnx" else "not"
-        advice = "give the checkpoint.pt of a run, or a file of torch.save(network.state_dict(), …)"
-        raise ModelError(f"{path} is {kind} a PyTorch checkpoint of weights: {advice}.") from error
+        raise ModelError(f"{path} is {kind} a PyTorch checkpoint of weights: {ADVICE}.") from error
     if isinstance(state, dict):
         state = state.get("best", state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path} holds no network weights.")
+        raise ModelError(f"{path} holds no network weights: {ADVICE}.")
     if (head := state.get("head.weight")) is not None and head.shape != classifier.head.weight.shape:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
         state |= {f"head.{name}": tensor for name, tensor in classifier.head.state_dict().items()}
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelError(f"{path} has the weights of another architecture.") from error
+        raise ModelError(
+            f"{path} has the weights of another architecture: give the --architecture of their training."
+        ) from error

@@ -56,7 +56,7 @@ def test_other_classes_and_damaged_bundles_are_refused(arguments, tmp_path, caps
     bundle, *data = arguments
     assert main([str(bundles.write(tmp_path / "other")), *data]) == 2
     err = capsys.readouterr().err
-    assert "has the classes green, red, but the bundle has red, green, blue." in err
+    assert "has the classes green, red, but the bundle has red, green, blue: name the sub-folders like these." in err
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"other")
     for folder, reason in ((bundle, "model.onnx: SHA-256 is"), (str(tmp_path / "none"), "manifest.json: cannot be")):
         assert main([folder, *data]) == 2

@@ -49,14 +49,14 @@ def test_checkpoint_weights_are_loaded_except_a_head_of_other_classes(tmp_path):
 @pytest.mark.parametrize("other", ["test_efficientnet", "test_vit", "resnet18"])
 def test_weights_of_another_architecture_are_refused(other, tmp_path):
     torch.save(build(other, 2, "scratch").state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ModelError, match=r"weights\.pt has the weights of another architecture"):
+    with pytest.raises(ModelError, match=r"another architecture: give the --architecture of their training"):
         build(TINY, 2, str(tmp_path / "weights.pt"))
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"best": {"a": 1}}, {"note": "hello"}])
 def test_file_without_weights_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(ModelError, match=r"weights\.pt holds no network weights\.$"):
+    with pytest.raises(ModelError, match=r"weights\.pt holds no network weights: give the checkpoint\.pt of a run"):
         build(TINY, 2, str(tmp_path / "weights.pt"))
 
 
