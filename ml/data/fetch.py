@@ -29,10 +29,10 @@ def fetch(url: str, address: str, part: Path, progress: bool = True) -> None:
     Raises:
         DataError: The network, the server or the disk fails; the next call resumes.
     """
-    part.parent.mkdir(parents=True, exist_ok=True)
     while True:
         before = _size(part)
         try:
+            part.parent.mkdir(parents=True, exist_ok=True)
             return _continue(url, address, part, progress)
         except requests.HTTPError as error:
             status, reason = error.response.status_code, error.response.reason
@@ -45,7 +45,8 @@ def fetch(url: str, address: str, part: Path, progress: bool = True) -> None:
         except requests.RequestException as error:
             raise DataError(f"{address} is not an address to download from ({error}).") from error
         except OSError as error:
-            raise DataError(f"{part} cannot be written ({error.strerror}): make room and run this again.") from error
+            advice = "make room or give another --to, and run this again"
+            raise DataError(f"{part} cannot be written ({error.strerror}): {advice}.") from error
 
 
 def forget(part: Path) -> None:

@@ -1,5 +1,6 @@
 """Downloading over real HTTP: resumed after a cut, restarted after a change, and complete before it is unpacked."""
 
+import errno
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -175,6 +177,12 @@ def test_wrong_address_is_one_sentence(served: Served, to: Path, url: str, messa
         download(address, to, progress=False)
     assert "\n" not in str(caught.value)
     assert not to.exists()
+
+
+def test_folder_that_cannot_be_made_is_one_sentence(served: Served, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(DataError, match=r"cannot be written \(Permission denied\): .* another --to"):
+        download(served.address, to, progress=False)
 
 
 def test_archive_from_a_file_address_is_unpacked(drawn: Path, tmp_path: Path, to: Path) -> None:
