@@ -17,6 +17,7 @@ from bundle.manifest import MANIFEST_FILE
 from ml.data import report
 from ml.data.dataset import Dataset
 from ml.data.scan import scan
+from ml.errors import UserError
 from ml.evaluation import evaluation as evaluations
 from ml.evaluation import out_of_distribution, plots, robustness
 from ml.evaluation.evaluation import Evaluation
@@ -56,6 +57,10 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
 
     Returns:
         0 if there is a bundle, promoted or not; 1 if MLflow does not have it, so that it is yet to be gated.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the message tells how to continue.
+        UserError: An input cannot be used, or the device has too little memory.
     """
     device = distributed.local_device(choose_device(options.device))
     use_free_processors(device)
@@ -66,10 +71,18 @@ def run(client: MlflowClient, options: argparse.Namespace) -> int:
         commit = git_commit()  # first, since the code may change during a long training
         dataset = scan(options.data, exclude=options.exclude)
         training_run = prepare(client, options, dataset, device, commit)
-        with training_run.tracker.ended_on_error():
-            result = train(training_run)
-            bundle, evaluation = evaluate(training_run, export(training_run, result))
-            log(training_run, result, bundle, evaluation)
+        try:
+            with training_run.tracker.ended_on_error():
+                result = train(training_run)
+                bundle, evaluation = evaluate(training_run, export(training_run, result))
+                log(training_run, result, bundle, evaluation)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(_continuation(training_run.folder)) from interrupt
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The memory of {device} is full: train with a lower --batch or a smaller --train-size, or with "
+                "--device cpu."
+            ) from error
         if unsent := training_run.tracker.finish():
             print(_recovery(training_run, unsent), file=sys.stderr)
         if not training_run.tracker.has_sent(training_run.folder / BUNDLE_FOLDER):
@@ -250,6 +263,13 @@ def publish(run: TrainingRun, bundle: Bundle, verdict: Verdict) -> None:
     serving = "make up" if is_default else f"MODEL_DIR={shlex.quote(str(champion.resolve()))} make up"
     print(f"\n{champion} now holds {bundle.manifest.name} {bundle.manifest.version}; `{serving}` serves it.")
     print(f"To a cluster:\n{publishing.commands(model_name(bundle.manifest.name), bundle.manifest.version)}")
+
+
+def _continuation(folder: Path) -> str:
+    """Explain how to continue a run that was stopped."""
+    if (folder / CHECKPOINT).exists():
+        return f"--resume {folder} continues from the last complete epoch."
+    return f"{folder} has no checkpoint to resume: train again with another --out."
 
 
 def _recovery(run: TrainingRun, unsent: list[str]) -> str:

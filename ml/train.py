@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, BundleError, ImageError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nStopped; nothing was exported. --resume continues from the last complete epoch.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nStopped. {interrupt}".rstrip(), file=sys.stderr)
         return 130
 
 

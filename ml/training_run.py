@@ -153,7 +153,8 @@ def _run_folder(options: argparse.Namespace, dataset: Dataset) -> Path:
         return Path(options.resume)
     folder = Path(options.out or RUNS / f"{slug(dataset.name)}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     if (folder / STATE_FILE).exists():
-        raise DataError(f"{folder} holds a run already: resume it with --resume {folder}, or choose another --out.")
+        resume = f"resume it with --resume {folder}, or " if (folder / CHECKPOINT).exists() else ""
+        raise DataError(f"{folder} holds a run already: {resume}choose another --out.")
     return folder
 
 

@@ -35,10 +35,8 @@ def write(path: Path, config: TrainingConfig, state: dict[str, Any]) -> None:
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
-        raise CheckpointError(
-            f"{path} cannot be written ({cause.strerror}). Free some space, then continue from the previous epoch "
-            f"with --resume {path.parent}."
-        ) from error
+        again = f"continue from the previous epoch with --resume {path.parent}" if path.exists() else "train again"
+        raise CheckpointError(f"{path} cannot be written ({cause.strerror}). Free some space, then {again}.") from error
 
 
 def read(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
@@ -53,7 +51,7 @@ def read(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist: the run was stopped before its first epoch, or trained the head alone. "
-            "Train again without --resume; what was computed is in the cache."
+            "Train again with another --out instead of --resume; what was computed is in the cache."
         ) from None
     except Exception as error:  # PyTorch raises many types for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -262,12 +262,36 @@ def test_a_blend_of_fine_tuned_and_pretrained_weights_gets_a_head_of_its_own(
     assert len(first) == len(final) == EPOCHS and first != final
 
 
-def test_ctrl_c_before_the_first_epoch_exports_nothing(options, colours_folder, capsys, monkeypatch, mlflow_address):
+def test_ctrl_c_before_the_first_epoch_advises_to_train_again(
+    options, colours_folder, capsys, monkeypatch, mlflow_address
+):
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
     assert main([*options, *SCRATCH, "--data", str(colours_folder), "--out", "run"]) == 130
-    assert "Stopped; nothing was exported." in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Stopped." in err and "another --out" in err and "--resume" not in err
     run_id = json.loads(Path("run/tracking.json").read_text())["run_id"]
     assert MlflowClient(mlflow_address).get_run(run_id).info.status == "KILLED"
+
+
+def test_ctrl_c_after_an_epoch_advises_to_resume(options, config, colours_folder, capsys, monkeypatch):
+    def stopped(run):
+        checkpoint.write(run.folder / "checkpoint.pt", config, {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ml.pipeline.train", stopped)
+    assert main([*options, *SCRATCH, "--data", str(colours_folder), "--out", "run"]) == 130
+    assert "Stopped. --resume run continues" in capsys.readouterr().err
+
+
+def test_full_memory_of_the_device_is_explained(options, colours_folder, capsys, monkeypatch, mlflow_address):
+    def fail(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("ml.pipeline.train", fail)
+    assert main([*options, *SCRATCH, "--data", str(colours_folder), "--out", "run"]) == 2
+    assert re.search("memory of cpu .* lower --batch or a smaller --train-size", capsys.readouterr().err)
+    run_id = json.loads(Path("run/tracking.json").read_text())["run_id"]
+    assert MlflowClient(mlflow_address).get_run(run_id).info.status == "FAILED"
 
 
 def test_lost_mlflow_is_made_up_for_by_the_printed_commands(quick, mlflow_address, tmp_path, capsys):
@@ -355,7 +379,7 @@ def test_invalid_input_is_refused_in_one_line_before_the_training(
     assert "has the classes red, violet, not blue, red." in refused("--acceptance", str(photos))
     assert "not a folder of images only" in refused("--neither", str(photos))
     run = str(first[0] / "run")
-    assert f"holds a run already: resume it with --resume {run}" in refused("--out", run)
+    assert "holds a run already: choose another --out" in refused("--out", run)
     assert "stopped before its first epoch, or trained the head alone" in refused("--resume", run)
     checkpoint.write(tmp_path / "checkpoint.pt", config, {})
     assert "other settings (batch)" in refused("--resume", str(tmp_path), "--batch", "8")

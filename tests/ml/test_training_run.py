@@ -55,3 +55,13 @@ def test_error_after_the_start_ends_the_run(options, colours, mlflow_address, mo
         prepare(client, options, colours, CPU, None)
     run_id = json.loads((options.out / "tracking.json").read_text())["run_id"]
     assert client.get_run(run_id).info.status == status
+
+
+def test_folder_of_a_run_is_refused_with_advice_that_works(options, config, colours, mlflow_address):
+    client = MlflowClient(mlflow_address)
+    prepare(client, options, colours, CPU, None)
+    with pytest.raises(DataError, match=r"run holds a run already: choose another --out\.$"):
+        prepare(client, options, colours, CPU, None)
+    checkpoint.write(options.out / "checkpoint.pt", config, {})
+    with pytest.raises(DataError, match=r"run holds a run already: resume it with --resume .*run, or choose another"):
+        prepare(client, options, colours, CPU, None)

@@ -1,5 +1,6 @@
 """Checkpoints are written atomically, and refused if damaged or of other settings."""
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,20 @@ def test_interrupted_write_keeps_the_earlier_checkpoint(config, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write(path, config, {"epoch": 2})
     assert checkpoint.read(path) == (config, {"epoch": 1})
+
+
+def test_failed_write_advises_to_resume_only_from_a_checkpoint(config, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"No space .* then train again"):
+        patch.setattr("torch.save", full)
+        checkpoint.write(path, config, {})
+    checkpoint.write(path, config, {})
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space .* --resume"):
+        patch.setattr("torch.save", full)
+        checkpoint.write(path, config, {})
 
 
 def test_other_data_or_settings_are_refused(config, tmp_path):
@@ -45,5 +60,5 @@ def test_other_or_missing_file_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pt")
     with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint \(ml\.train did not write it"):
         checkpoint.read(tmp_path / "network.pt")
-    with pytest.raises(CheckpointError, match="does not exist: the run was stopped before"):
+    with pytest.raises(CheckpointError, match="does not exist: .* with another --out"):
         checkpoint.read(tmp_path / "none.pt")
