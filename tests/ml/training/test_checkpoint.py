@@ -33,7 +33,7 @@ def test_failed_write_advises_to_resume_only_from_a_checkpoint(config, tmp_path,
         patch.setattr("torch.save", full)
         checkpoint.write(path, config, {})
     checkpoint.write(path, config, {})
-    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space .* --resume"):
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"No space .* --resume"):
         patch.setattr("torch.save", full)
         checkpoint.write(path, config, {})
 
@@ -60,5 +60,5 @@ def test_other_or_missing_file_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pt")
     with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint \(ml\.train did not write it"):
         checkpoint.read(tmp_path / "network.pt")
-    with pytest.raises(CheckpointError, match="does not exist: .* with another --out"):
+    with pytest.raises(CheckpointError, match=r"does not exist: .* with another --out"):
         checkpoint.read(tmp_path / "none.pt")
