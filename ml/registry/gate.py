@@ -109,7 +109,7 @@ def gate(challenger: Bundle, champion: Bundle | None, data: Dataset, progress: b
     ours = evaluate(challenger, images, progress)
     accuracy = float(ours.correct.mean())
     if champion is None:
-        return _first(ours, classes)
+        return _first(ours, challenger, data)
     theirs = evaluate(champion, images, progress)
     whole = compare(ours.correct, theirs.correct)
     slices = dict(_slices(ours, theirs))
@@ -154,21 +154,32 @@ def smallest_certain_loss(images: int) -> float:
     return math.ceil(-math.log2(SIGNIFICANCE / 2)) / images
 
 
-def _first(ours: Evaluation, classes: list[str]) -> Verdict:
-    """Decide about a challenger without a champion: it must beat the most common class."""
-    images, hits = len(ours.labels), int(ours.correct.sum())
-    most_common = int(np.bincount(ours.labels, minlength=len(classes)).max()) / images
+def _first(ours: Evaluation, challenger: Bundle, data: Dataset) -> Verdict:
+    """Decide about a challenger without a champion: it must beat the most common class.
+
+    Of few images, the answers of the cross-validation count, too: each is of a head that was trained without the image.
+    """
+    images, hits, labels = len(ours.labels), int(ours.correct.sum()), ours.labels
+    accuracy, tested = hits / images, images
+    estimate = challenger.manifest.cross_validation
+    if estimate and challenger.manifest.dataset.fingerprint == data.fingerprint:
+        images += estimate.pictures
+        hits += round(estimate.accuracy * estimate.pictures)
+        labels = np.array([image.label for image in data.images])
+    most_common = int(np.bincount(labels).max()) / len(labels)
     p_chance = binomtest(hits, images, most_common, alternative="greater").pvalue
     promoted = bool(p_chance < SIGNIFICANCE)
     comparison = "better" if promoted else "not shown to be better"
     reason = (
         f"There is no champion of these classes yet, and the challenger is {comparison} than the most common class."
     )
+    if images > tested:
+        reason += f" {images - tested} cross-validated answers count with the test images."
     if not promoted and hits / images >= 0.5 and most_common < 1:
         needed = math.floor(math.log(SIGNIFICANCE) / math.log(most_common)) + 1
         if needed > images:
-            reason += f" {needed} test images, all classified correctly, would do; this set has {images}."
-    return Verdict(promoted, reason, images, hits / images)
+            reason += f" {needed} images, all classified correctly, would do; this set has {images}."
+    return Verdict(promoted, reason, tested, accuracy)
 
 
 def _slices(ours: Evaluation, theirs: Evaluation) -> Iterator[tuple[str, Comparison]]:

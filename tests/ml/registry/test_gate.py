@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from bundle.load import Bundle, load
-from bundle.manifest import Manifest
+from bundle.manifest import CrossValidation, Manifest
 from ml.data.dataset import Dataset, LabelledImage
 from ml.registry.gate import SIGNIFICANCE, GateError, compare, gate, significant
 from tests import bundles
@@ -134,9 +134,24 @@ def test_first_champion_must_beat_the_most_common_class(challenger, held_out):
     trivial = gate(challenger, None, held_out(both=40), progress=False)
     assert not trivial.promoted and "is not shown to be better" in trivial.reason
     few = gate(challenger, None, held_out(both=2, b=2), progress=False)
-    assert not few.promoted and "5 test images, all classified correctly, would do; this set has 4." in few.reason
+    assert not few.promoted and "5 images, all classified correctly, would do; this set has 4." in few.reason
     bad = gate(challenger, None, held_out(neither=20, b=20), progress=False)
     assert not bad.promoted and bad.challenger_accuracy == 0.5
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "fingerprint", "promoted"), [(0.95, "f", True), (0.6, "f", False), (0.95, "other", False)]
+)
+def test_cross_validated_answers_count_for_the_first_champion(challenger, held_out, accuracy, fingerprint, promoted):
+    data = held_out(both=1, b=1)
+    data = replace(data, images=data.images * 10)
+    estimate = CrossValidation(pictures=18, folds=5, accuracy=accuracy, accuracy_ci95=(0.5, 1))
+    dataset = challenger.manifest.dataset.model_copy(update={"fingerprint": fingerprint})
+    manifest = challenger.manifest.model_copy(update={"cross_validation": estimate, "dataset": dataset})
+    few = replace(data, images=tuple(replace(image, split="train") for image in data.images[2:]) + data.images[:2])
+    verdict = gate(replace(challenger, manifest=manifest), None, few, progress=False)
+    assert verdict.promoted is promoted and verdict.images == 2
+    assert ("18 cross-validated answers count" in verdict.reason) is (fingerprint == "f")
 
 
 def test_data_without_test_images_is_refused(challenger, champion, held_out):
