@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"but the bundle has {', '.join(bundle.manifest.classes)}: name the sub-folders like these."
             )
         images = data.images if options.split == "all" else data.split(options.split)
+        if not images and options.split == "all":
+            raise DataError(f"{options.data} has no images that are not left out: `python -m ml.data scan` says why.")
         if not images:
             raise DataError(f"{options.data} has no images in its {options.split} split: choose --split all.")
         values = metrics(evaluate(bundle, images))

@@ -171,12 +171,12 @@ def from_options(
     used: dict[str, Any] = {f.name: getattr(options, f.name, None) for f in fields(TrainingConfig)}
     used = {name: value for name, value in used.items() if value is not None}
     used["data_fingerprint"] = data_fingerprint
-    if earlier:
-        return replace(earlier, **used)
-    scratch = used.get("weights") == SCRATCH
+    scratch = used.get("weights", earlier.weights if earlier else PRETRAINED) == SCRATCH
     if scratch and used.get("epochs") == 0:
         raise UserError("--weights scratch needs --epochs of 1 or more: features of random weights are of no use.")
     if scratch and (used.get("frozen") or "blend" in used):
         raise UserError("--weights scratch does not go with --frozen or --blend: random weights are not worth keeping.")
+    if earlier:
+        return replace(earlier, **used)
     defaults = FROM_SCRATCH if scratch else {"epochs": fine_tuning_epochs(images)}
     return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **defaults, **used})

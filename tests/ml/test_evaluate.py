@@ -50,6 +50,9 @@ def test_empty_split_is_refused(tmp_path, capsys):
     assert main([*arguments, "all"]) == 0
     assert main([*arguments, "validation"]) == 2
     assert "has no images in its validation split: choose --split all." in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("*\n")
+    assert main([*arguments, "all", "--exclude", str(tmp_path / "list.txt")]) == 2
+    assert "has no images that are not left out: `python -m ml.data scan`" in capsys.readouterr().err
 
 
 def test_other_classes_and_damaged_bundles_are_refused(arguments, tmp_path, capsys):

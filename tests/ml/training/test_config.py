@@ -1,7 +1,7 @@
 """Settings from the command line."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -67,6 +67,9 @@ def test_training_from_scratch_has_its_own_defaults():
     for flag in (["--frozen", "3"], ["--blend", "0.5"]):
         with pytest.raises(UserError, match="--weights scratch does not go with --frozen or --blend"):
             from_options(parse("--weights", "scratch", *flag), "f", 100)
+        with pytest.raises(UserError, match="--weights scratch does not go with --frozen or --blend"):
+            from_options(parse(*flag), "f", 0, earlier=config)
+    assert from_options(parse("--views", "2"), "f", 0, earlier=config) == replace(config, views=2)
 
 
 def test_older_name_of_the_pretrained_weights_is_accepted():
