@@ -5,6 +5,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+# Between two tries to end the block: an exception is lost where Python ignores it, as in a finaliser.
+AGAIN = 1.0  # seconds
+
 
 class TimeUp(BaseException):
     """The time limit is reached. Not an Exception: HTTP libraries would catch it and retry."""
@@ -21,11 +24,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeUp
 
     previous = signal.signal(signal.SIGALRM, stop)
-    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    outer = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         # A process has one such timer: an outer one continues.
-        signal.setitimer(signal.ITIMER_REAL, remaining)
+        signal.setitimer(signal.ITIMER_REAL, *outer)

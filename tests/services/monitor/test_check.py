@@ -1,5 +1,6 @@
 """A check's result, from a service's answers and failures."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -239,11 +240,19 @@ def test_run_silent_service_meets_the_timeout_per_image():
     assert "PREDICT_TIMEOUT=0.2" in result.problems[0]
 
 
+@stubs.FINALISERS_MAY_LOSE_EXCEPTIONS
 def test_run_dripping_service_meets_the_timeout_of_the_check(labelled):
     with stubs.dripping() as address:
         result = run(address, labelled_images=labelled, check_timeout=0.5, predict_timeout=0.2)
     assert result.metrics["post_deploy_failures"] == 6
     assert "CHECK_TIMEOUT=0.5" in result.problems[0]
+
+
+def test_time_limit_ends_a_block_that_lost_the_first_exception():
+    with pytest.raises(TimeUp), time_limit(0.05):
+        with contextlib.suppress(TimeUp):  # as Python does in a finaliser
+            time.sleep(30)
+        time.sleep(30)
 
 
 def test_time_limit_restores_an_outer_timer():

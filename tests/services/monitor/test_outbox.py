@@ -195,6 +195,7 @@ def test_deliver_deleted_experiment_is_explained(settings, mlflow_address):
     assert "was deleted in MLflow" in deliver(result(2), settings)[0]
 
 
+@stubs.FINALISERS_MAY_LOSE_EXCEPTIONS
 def test_deliver_silent_or_dripping_server_meets_the_timeout(settings):
     with socket.create_server(("127.0.0.1", 0)) as silent, stubs.dripping() as dripping:
         for address in (f"http://127.0.0.1:{silent.getsockname()[1]}", dripping):

@@ -112,6 +112,7 @@ def test_push_rejection_note_has_the_gateways_reason(tmp_path):
     assert "HTTP 400" in note and "inconsistent" in note
 
 
+@stubs.FINALISERS_MAY_LOSE_EXCEPTIONS
 def test_push_silent_or_dripping_server_meets_the_timeout():
     with socket.create_server(("127.0.0.1", 0)) as silent, stubs.dripping(status=500) as dripping:
         for address in (f"http://127.0.0.1:{silent.getsockname()[1]}", dripping):
