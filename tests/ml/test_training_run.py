@@ -39,11 +39,11 @@ def test_resumed_run_has_the_settings_of_its_new_bundle(options, config, colours
     run_id = prepare(client, options, colours, CPU, None).tracker.run_id
     assert client.get_run(run_id).data.params["blend"] == "1.0"
     checkpoint.write(options.out / "checkpoint.pt", config, {})
-    options.resume, options.blend = options.out, 0.25
+    options.resume, options.views = options.out, 3
     run = prepare(client, options, colours, CPU, None)
-    assert run.tracker.run_id == run_id and run.config.blend == 0.25
+    assert run.tracker.run_id == run_id and run.config.views == 3
     tags = client.get_run(run_id).data.tags
-    assert (tags["blend"], tags["views"]) == ("0.25", "1")
+    assert (tags["blend"], tags["views"]) == ("1.0", "3")
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "KILLED"), (DataError("disk full"), "FAILED")])
