@@ -122,13 +122,13 @@ def train(run: TrainingRun) -> TrainingResult:
         trained = train_head(run, "head_loss", config.views)
         distributed.broadcast_from_main(None)
         return TrainingResult([], run.network.state_dict(), 0, "the head is trained", 0, trained)
-    if config.weights != SCRATCH and not resume:
-        train_head(run, "head_loss", views=0)  # only to start from
     if resume:
         # The last epoch of a killed run may be in the checkpoint but not in MLflow.
         _, state = checkpoint.read(run.folder / CHECKPOINT)
         for epoch in state["history"]:
             log_epoch(Epoch(**epoch))
+    elif config.weights != SCRATCH:
+        train_head(run, "head_loss", views=0)  # only to start from
     training, validation = decode(run.dataset, config, run.options.cache)
     distributed.broadcast_from_main(None)
     initial = {name: value.cpu().clone() for name, value in run.network.state_dict().items()}

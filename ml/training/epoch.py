@@ -51,8 +51,7 @@ def run_epoch(state: TrainingState, stop_requested: Callable[[], bool] = lambda:
         train_accuracy = distributed.sum_over_processes(correct).item() / seen
         seconds = time.perf_counter() - start
         speeds = [seen / max(spent, 1e-9) for spent in (seconds, batches.busy, seconds - batches.waited)]
-        validation = state.validate() if distributed.is_main_process() else (0.0, 0.0)
-        validation_loss, validation_accuracy = distributed.broadcast_from_main(validation)
+        validation_loss, validation_accuracy = state.validate()
         if not math.isfinite(train_loss + validation_loss):
             raise TrainingError(
                 f"The loss is not a number in epoch {state.epoch + 1}: lower --learning-rate "

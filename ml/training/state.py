@@ -142,9 +142,16 @@ class TrainingState:
         self.average.update_parameters(self.network)
         return loss.detach(), (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
 
-    @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
-        """Compute the loss and accuracy of the averaged weights on the validation images."""
+        """Compute the loss and accuracy of the averaged weights on the validation images.
+
+        The main process does, and tells the others.
+        """
+        measured = self._validate() if distributed.is_main_process() else (0.0, 0.0)
+        return distributed.broadcast_from_main(measured)
+
+    @torch.inference_mode()
+    def _validate(self) -> tuple[float, float]:
         self.average.eval()
         batches = []
         for images, _ in plain_batches(self.validation, self.device):

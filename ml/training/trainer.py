@@ -77,8 +77,7 @@ def fit(
         state.restore(folder / CHECKPOINT)
     elif config.weights != SCRATCH:
         # In every process, because each of them decides when to stop.
-        before = state.validate()[0] if distributed.is_main_process() else 0.0
-        state.keep_if_best(distributed.broadcast_from_main(before))
+        state.keep_if_best(state.validate()[0])
     with contextlib.suppress(KeyboardInterrupt), _deferred_ctrl_c() as stop_requested:
         while not state.ending():
             epoch = run_epoch(state, stop_requested)

@@ -161,7 +161,7 @@ def test_early_stopping_survives_a_resume(quick, pixels, tmp_path, fake_epochs):
 
 def test_every_process_knows_how_good_the_weights_before_were(quick, pixels, tmp_path, fake_epochs, monkeypatch):
     monkeypatch.setattr("ml.training.distributed.is_main_process", lambda: False)
-    monkeypatch.setattr("ml.training.distributed.broadcast_from_main", lambda _: 0.1)
+    monkeypatch.setattr("ml.training.distributed.broadcast_from_main", lambda _: (0.1, 1.0))
     fake_epochs(0.2, 0.3, 0.4)
     config = replace(quick, epochs=30, patience=2, weights="checkpoint.pt")
     network = build(config.architecture, 2, quick.weights)
