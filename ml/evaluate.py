@@ -8,7 +8,7 @@ from pathlib import Path
 from bundle.files import BundleError
 from bundle.load import load
 from bundle.preprocess import ImageError
-from ml.data import exclude
+from ml.data import exclude, part
 from ml.data.dataset import DataError
 from ml.data.scan import collect
 from ml.errors import UserError
@@ -22,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="folder with model.onnx and manifest.json")
     parser.add_argument("--data", type=Path, required=True, help="folder with one sub-folder of images per class")
     exclude.add_argument(parser)
-    text = "part of the images, split as training splits them [%(default)s]"
-    parser.add_argument("--split", choices=("all", "test", "validation", "train"), default="all", help=text)
+    part.add_argument(parser)
     options = parser.parse_args(arguments)
     try:
         bundle = load(options.bundle)
@@ -33,12 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.data} has the classes {', '.join(data.classes)}, "
                 f"but the bundle has {', '.join(bundle.manifest.classes)}: name the sub-folders like these."
             )
-        images = data.images if options.split == "all" else data.split(options.split)
-        if not images and options.split == "all":
-            raise DataError(f"{options.data} has no images that are not left out: `python -m ml.data scan` says why.")
-        if not images:
-            raise DataError(f"{options.data} has no images in its {options.split} split: choose --split all.")
-        values = metrics(evaluate(bundle, images))
+        values = metrics(evaluate(bundle, part.choose(data, options.split, options.data)))
     except (UserError, BundleError, ImageError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nStopped.", file=sys.stderr)
         return 130
     manifest = bundle.manifest
-    part = "all images" if options.split == "all" else f"the {options.split} split"
-    print(f"{manifest.name} {manifest.version} on {part} of {options.data} ({options.split}):\n{summary(values)}")
-    if data.fingerprint == manifest.dataset.fingerprint and options.split in ("all", "train"):
+    measured = "all images" if options.split == part.ALL else f"the {options.split} split"
+    print(f"{manifest.name} {manifest.version} on {measured} of {options.data} ({options.split}):\n{summary(values)}")
+    if data.fingerprint == manifest.dataset.fingerprint and options.split in (part.ALL, "train"):
         print("The bundle was trained on images of this data set: --split test measures those it has not seen.")
     return 0
 

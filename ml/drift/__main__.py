@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bundle.files import BundleError
 from bundle.load import CHAMPION, load
-from ml.data import exclude
+from ml.data import exclude, part
 from ml.data.scan import collect
 from ml.drift import plot
-from ml.drift.answers import NoImagesError, answer_files, answer_folder
+from ml.drift.answers import answer_files, answer_folder
 from ml.drift.rules import Comparison, Finding
 from ml.errors import UserError
 from ml.evaluation.reference import reference
@@ -72,14 +72,11 @@ def table(findings: Sequence[Finding]) -> str:
 def renew(options: argparse.Namespace) -> int:
     """Write the reference of a bundle anew; the model file and its measurements stay."""
     bundle = load(options.model)
-    if options.split == "all" and not options.exclude:
+    if options.split == part.ALL and not options.exclude:
         answers, _ = answer_folder(bundle, options.folder)
     else:
         data = collect(options.folder, options.exclude)
-        chosen = data.images if options.split == "all" else data.split(options.split)
-        files = [image.path for image in chosen]
-        if not files and options.split != "all":
-            raise NoImagesError(f"{options.folder} has no images in its {options.split} split: choose --split all.")
+        files = [image.path for image in part.choose(data, options.split, options.folder)]
         answers, _ = answer_files(bundle, files, options.folder)
     manifest = bundle.manifest
     found = reference(manifest.classes, answers.probabilities, answers.signals, answers.uncertain)
@@ -100,8 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("--plot", type=_plot_file, default=Path(".state/drift.png"), metavar="FILE", help=text)
     renewing = commands.add_parser("reference", help="renew a bundle's reference", description=renew.__doc__)
     renewing.set_defaults(command=renew)
-    text = "part of the images, split as training splits them [%(default)s]"
-    renewing.add_argument("--split", choices=("all", "test", "validation", "train"), default="all", help=text)
+    part.add_argument(renewing)
     exclude.add_argument(renewing)
     for one in (comparing, renewing):
         one.add_argument("folder", type=Path, help="images, searched with all folders in it")
