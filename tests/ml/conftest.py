@@ -1,5 +1,6 @@
 """Shared fixtures: few threads, a patient MLflow client, and images that are easy to learn."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ml.data.sample import sample
 from ml.data.scan import scan
 from ml.model.backbones import Backbone, build_backbone
 from ml.model.names import BACKBONE
-from ml.training.config import FROM_SCRATCH, TrainingConfig
+from ml.training.config import FROM_SCRATCH, TrainingConfig, add_arguments
 from ml.training.features import extract
 from ml.training.loader import Pixels
 from tests import drawn_images
@@ -43,6 +44,13 @@ def _mlflow_settings(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name)
     yield
     mlflow.set_tracking_uri(None)
+
+
+def parse(*flags: str) -> argparse.Namespace:
+    """Parse flags of a training's settings."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(flags)
 
 
 def draw(folder: Path, colours: dict[str, tuple[int, int, int]], images: int, seed: int = 0) -> Path:

@@ -27,11 +27,11 @@ def options(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["other_set", "out_of_distribution"])
-def test_folders_of_one_name_are_refused(flag, colours, tmp_path):
+def test_folders_of_one_name_are_refused(flag, options, colours, tmp_path):
     folders = [draw(tmp_path / place / "street", COLOURS, 1, seed) for seed, place in enumerate(("paris", "rome"), 1)]
-    options = argparse.Namespace(**{"acceptance": None, "other_set": [], "out_of_distribution": [], flag: folders})
+    setattr(options, flag, folders)
     with pytest.raises(DataError, match=r"paris/street and .*rome/street .*rename"):
-        prepare(MlflowClient("http://127.0.0.1:1"), options, colours, torch.device("cpu"), None)
+        prepare(MlflowClient("http://127.0.0.1:1"), options, colours, CPU, None)
 
 
 def test_resumed_run_has_the_settings_of_its_new_bundle(options, config, colours, mlflow_address):

@@ -1,6 +1,5 @@
 """The model card shows what the manifest holds."""
 
-import argparse
 import re
 import shlex
 from dataclasses import asdict
@@ -10,8 +9,9 @@ import yaml
 
 from bundle.load import load
 from ml.export.model_card import render
-from ml.training.config import TrainingConfig, add_arguments, from_options
+from ml.training.config import TrainingConfig, from_options
 from tests import bundles
+from tests.ml.conftest import parse
 
 TRAINING = {
     "run_id": "r",
@@ -96,12 +96,6 @@ def trained(*flags: str, images: int = 0) -> dict:
         "input": {"size": config.size, "resize": "stretch"},
         "precision": "fp16",
     }
-
-
-def parse(*flags: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return parser.parse_args(flags)
 
 
 @pytest.mark.parametrize("images", [100, 8000])

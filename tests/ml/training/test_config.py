@@ -1,18 +1,12 @@
 """Settings from the command line."""
 
-import argparse
 from dataclasses import fields, replace
 
 import pytest
 
 from ml.errors import UserError
-from ml.training.config import FROM_SCRATCH, TrainingConfig, add_arguments, fine_tuning_epochs, from_options
-
-
-def parse(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return parser.parse_args(arguments)
+from ml.training.config import FROM_SCRATCH, TrainingConfig, fine_tuning_epochs, from_options
+from tests.ml.conftest import parse
 
 
 def test_flags_set_every_setting_over_the_defaults():
