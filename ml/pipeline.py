@@ -164,7 +164,7 @@ def export(run: TrainingRun, result: TrainingResult) -> Bundle:
         distances = residual(others)
     temperature = fit_temperature(logits, labels)
     score = VirtualLogit(residual, distances, logits)
-    model = ServingModel(run.network.cpu(), known.pixels.shape[1], temperature, score)
+    model = ServingModel(run.network.cpu(), known.side, known.seen, temperature, score)
     bundle = graph.export(
         model,
         list(dataset.classes),

@@ -57,7 +57,7 @@ def augmented(run: TrainingRun, splits: tuple[Split, ...], views: int) -> list[T
     """Compute the features of so many augmented views of the images of splits."""
     if not views:
         return []
-    images, size = run.dataset.split(*splits), served_size(run)
+    images, size = run.dataset.split(*splits), seen_size(run)
     decoded = Pixels(images, round(size * CACHE_MARGIN), run.config.resize, run.options.cache, "training images")
     configs = [replace(run.config, size=size, seed=run.config.seed + view) for view in range(views)]
     return [extract(run.network.backbone, AugmentedPixels(decoded, config), run.device) for config in configs]
@@ -80,12 +80,13 @@ def is_cross_validated(run: TrainingRun) -> bool:
 def as_served(run: TrainingRun, splits: tuple[Split, ...]) -> Pixels:
     """Decode the images of splits as the service would."""
     name = "training images" if "train" in splits else "validation images"
-    images = run.dataset.split(*splits)
-    return Pixels(images, served_size(run), run.config.resize, run.options.cache, f"{name} as served")
+    images, seen = run.dataset.split(*splits), seen_size(run)
+    side = round(seen / run.config.serve_crop)
+    return Pixels(images, side, run.config.resize, run.options.cache, f"{name} as served", seen)
 
 
-def served_size(run: TrainingRun) -> int:
-    """Return the side of the served model's input in pixels."""
+def seen_size(run: TrainingRun) -> int:
+    """Return the side of the square that the served network sees, in pixels."""
     return run.options.serve_size or run.config.size
 
 

@@ -83,7 +83,7 @@ def export(
 
 def to_graph(model: ServingModel, cache: Path) -> onnx.ModelProto:
     """Export a model on the CPU to an ONNX graph with a dynamic batch size; the backbone's part may be in the cache."""
-    backbone = pixel_features_graph(model.backbone, model.size, cache)
+    backbone = pixel_features_graph(model.backbone, model.size, model.seen, cache)
     example = torch.zeros(2, model.backbone.features)
     answer = to_onnx(model.answer, example, [FEATURES], [OUTPUT_NAME, DISTANCE_NAME])
     # The two graphs name their values alike.

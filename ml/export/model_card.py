@@ -66,12 +66,14 @@ def _command(manifest: Manifest) -> str:
     chosen = Namespace(weights=weights, size=settings.get("size"))
     images = sum(manifest.dataset.counts.get("train", {}).values())
     defaults = asdict(from_options(chosen, "", images)) | {"weights": PRETRAINED, "size": TrainingConfig.size}
-    used = {"weights": weights} | settings
+    served = {"serve_crop": settings.get("serve_crop", 1.0)}  # older models lack it
+    used = {"weights": weights} | settings | served
     changed = {name: value for name, value in used.items() if value != defaults.get(name, value)}
     if manifest.precision != PRECISION:
         changed["precision"] = manifest.precision
-    if manifest.input.size != settings.get("size", manifest.input.size):
-        changed["serve_size"] = manifest.input.size
+    seen = round(manifest.input.size * float(served["serve_crop"]))
+    if seen != settings.get("size", seen):
+        changed["serve_size"] = seen
     flags = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items()]
     lists = list(manifest.dataset.lists) or (["<the list>"] if "excluded" in manifest.dataset.left_out else [])
     flags += [f"--exclude {name}" for name in lists]

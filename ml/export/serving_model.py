@@ -24,11 +24,14 @@ class Answer(nn.Module):
 class ServingModel(nn.Module):
     """A classifier with its pre- and post-processing, on the CPU."""
 
-    def __init__(self, classifier: Classifier, size: int, temperature: float, score: VirtualLogit) -> None:
-        """Wrap a classifier of images with ``size`` pixels a side; ``score`` finds images unlike the training's."""
+    def __init__(self, classifier: Classifier, size: int, seen: int, temperature: float, score: VirtualLogit) -> None:
+        """Wrap a classifier of images with ``size`` pixels a side, of which it sees the central square of ``seen``.
+
+        ``score`` finds images unlike the training's.
+        """
         super().__init__()
-        self.backbone, self.size = classifier.backbone, size
-        self.features = PixelFeatures(classifier.backbone)
+        self.backbone, self.size, self.seen = classifier.backbone, size, seen
+        self.features = PixelFeatures(classifier.backbone, seen)
         self.answer = Answer(classifier.head, temperature, score)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

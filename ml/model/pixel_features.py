@@ -17,20 +17,30 @@ PIXELS, FEATURES = "pixels", "features"
 
 
 class PixelFeatures(nn.Module):
-    """A backbone that takes pixels as they are decoded."""
+    """A backbone that takes pixels as they are decoded, and sees the centre of each image."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, seen: int) -> None:
+        """Wrap a backbone that sees the central square of ``seen`` pixels a side."""
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.seen = backbone, seen
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute the features ``(n, features)`` of uint8 RGB images ``(n, side, side, 3)``."""
-        features: Tensor = self.backbone(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        centre = central_square(pixels.permute(0, 3, 1, 2), self.seen)
+        features: Tensor = self.backbone(centre.to(torch.float32))
         return features
 
 
-def pixel_features_graph(backbone: Backbone, side: int, cache: Path) -> onnx.ModelProto:
-    """Export a backbone, or find the graph in the cache: the export takes longer than 500 images.
+def central_square(images: Tensor, side: int) -> Tensor:
+    """Cut the central square out of square images ``(n, channels, height, width)``."""
+    start = (images.shape[-1] - side) // 2
+    return images[..., start : start + side, start : start + side] if start else images
+
+
+def pixel_features_graph(backbone: Backbone, side: int, seen: int, cache: Path) -> onnx.ModelProto:
+    """Export a backbone that sees the central square of ``seen`` pixels, or find the graph in the cache.
+
+    The export takes longer than 500 images.
 
     Returns:
         A graph from ``pixels`` ``(n, side, side, 3)``, uint8 RGB, to ``features`` ``(n, features)``.
@@ -38,10 +48,10 @@ def pixel_features_graph(backbone: Backbone, side: int, cache: Path) -> onnx.Mod
     Raises:
         OSError: The cache cannot be written.
     """
-    path = cache / f"{fingerprint(backbone)}-{side}.onnx"
+    path = cache / f"{fingerprint(backbone)}-{side}-{seen}.onnx"
     if not path.exists():
         example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
-        graph = to_onnx(PixelFeatures(backbone.cpu()), example, [PIXELS], [FEATURES])
+        graph = to_onnx(PixelFeatures(backbone.cpu(), seen), example, [PIXELS], [FEATURES])
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, shared=True) as file:
             file.write(graph.SerializeToString())

@@ -14,7 +14,7 @@ CHECKPOINT = "checkpoint.pt"
 # The key of the config; its name is older than the class.
 CONFIG = "recipe"
 # Settings of what follows the epochs: a finished run may be resumed to try others.
-LATER = ("blend", "views")
+LATER = ("blend", "views", "serve_crop")
 
 
 class CheckpointError(UserError):

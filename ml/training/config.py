@@ -59,6 +59,7 @@ class TrainingConfig:
     label_smoothing: float = 0.05
     ema: float = 0.998
     blend: float = 0.4
+    serve_crop: float = 1.0
     patience: int = 8
     seed: int = 0
 
@@ -77,6 +78,10 @@ class TrainingConfig:
         """Tell whether an epoch, counted from 0, mixes images; the last ones train on whole images, as served."""
         return self.mix > 0 and epoch < int(MIXING * self.epochs)
 
+
+# Random crops show objects larger than the whole image does. The centre of the image shows them as large again (Touvron
+# et al. 2019, "Fixing the train-test resolution discrepancy"); this share is the usual one of ImageNet.
+FINE_TUNED: dict[str, Any] = {"serve_crop": 0.875}
 
 FROM_SCRATCH: dict[str, Any] = {
     "epochs": 30,
@@ -151,6 +156,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("ema", "decay of the moving average of the weights", type=_between(float, 0, 0.99999))
     text = "share of the fine-tuned weights in the backbone of the result; the rest is the backbone's as it was"
     add("blend", text, type=share)
+    text = "share of an image's side that the served network sees: its centre, in which objects look larger"
+    add("serve_crop", text, f"{FINE_TUNED['serve_crop']} with fine-tuning, else 1", type=_between(float, 0.1, 1))
     add("patience", "epochs without a lower validation loss before training stops", type=_between(int, 1))
     add("seed", "seed of all randomness", type=_between(int, 0, 2**31 - 1))
 
@@ -178,5 +185,6 @@ def from_options(
         raise UserError("--weights scratch does not go with --frozen or --blend: random weights are not worth keeping.")
     if earlier:
         return replace(earlier, **used)
-    defaults = FROM_SCRATCH if scratch else {"epochs": fine_tuning_epochs(images)}
+    epochs = used.get("epochs", fine_tuning_epochs(images))
+    defaults = FROM_SCRATCH if scratch else {"epochs": epochs, **(FINE_TUNED if epochs else {})}
     return TrainingConfig(**{"train_size": used.get("size", TrainingConfig.size), **defaults, **used})

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ml.atomic import whole_file
 from ml.model.backbones import Backbone
 from ml.model.onnx_graph import session
-from ml.model.pixel_features import FEATURES, PIXELS, fingerprint, pixel_features_graph
+from ml.model.pixel_features import FEATURES, PIXELS, central_square, fingerprint, pixel_features_graph
 from ml.training.loader import Pixels, plain_batches
 
 BATCH = 8
@@ -25,7 +25,7 @@ def extract(backbone: Backbone, images: Pixels, device: torch.device) -> Tensor:
     Raises:
         OSError: The cache cannot be written.
     """
-    path = images.path.with_suffix(f".{fingerprint(backbone)}.npy")
+    path = images.path.with_suffix(f".{fingerprint(backbone)}-{images.seen}.npy")
     if not path.exists():
         batches = _on_cpu(backbone, images) if device.type == "cpu" else _on_device(backbone, images, device)
         parts = []
@@ -39,7 +39,7 @@ def extract(backbone: Backbone, images: Pixels, device: torch.device) -> Tensor:
 
 
 def _on_cpu(backbone: Backbone, images: Pixels) -> Iterator[NDArray[np.float32]]:
-    model = session(pixel_features_graph(backbone, images.side, images.path.parent).SerializeToString())
+    model = session(pixel_features_graph(backbone, images.side, images.seen, images.path.parent).SerializeToString())
 
     def compute(start: int) -> NDArray[np.float32]:
         (features,) = model.run([FEATURES], {PIXELS: images.batch(start, start + BATCH)})
@@ -55,5 +55,5 @@ def _on_device(backbone: Backbone, images: Pixels, device: torch.device) -> Iter
     backbone.to(device).to(memory_format=torch.channels_last).eval()
     for batch, _ in plain_batches(images, device):
         with torch.inference_mode():
-            features = backbone(batch).float().cpu()
+            features = backbone(central_square(batch, images.seen)).float().cpu()
         yield features.numpy()

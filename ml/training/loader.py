@@ -36,10 +36,18 @@ CACHE_MARGIN = 1.25
 class Pixels:
     """The decoded images of one split, in a memory-mapped file so that they need not fit in memory."""
 
-    def __init__(self, images: Sequence[LabelledImage], side: int, resize: Resize, cache: Path, name: str) -> None:
+    def __init__(
+        self,
+        images: Sequence[LabelledImage],
+        side: int,
+        resize: Resize,
+        cache: Path,
+        name: str,
+        seen: int | None = None,
+    ) -> None:
         """Decode the images to squares of ``side`` pixels, or reuse the cache file of an earlier run.
 
-        ``name`` is for the progress bar.
+        ``name`` is for the progress bar. A network sees the central square of ``seen`` pixels, by default all of it.
 
         Raises:
             DataError: The disk of the cache folder is too full.
@@ -57,6 +65,7 @@ class Pixels:
         if not self.path.exists():
             _decode_all(images, side, resize, self.path, name)
         self.pixels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
+        self.seen = seen or side
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,7 +91,7 @@ class AugmentedPixels(Pixels):
             config: The settings; its seed gives the same views again.
         """
         self.labels, self.groups, self.name = images.labels, images.groups, f"augmented {images.name}"
-        self.pixels, self._config = images.pixels, config
+        self.pixels, self.seen, self._config = images.pixels, config.size, config
         settings = config.size, config.crop, config.rotation, config.degrade, config.grey, config.erase, config.seed
         key = repr(settings) + inspect.getsource(augmentation)  # as in Pixels
         self.path = images.path.with_suffix(f".{hashlib.sha256(key.encode()).hexdigest()[:8]}.npy")

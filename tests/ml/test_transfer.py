@@ -27,11 +27,15 @@ def run(colours, cache):
     return SimpleNamespace(dataset=colours, config=config, options=Namespace(serve_size=None, cache=cache))
 
 
-def test_images_as_served_have_the_served_size(run, colours):
+@pytest.mark.parametrize(("share", "side", "larger"), [(1.0, 32, 48), (0.75, 43, 64)])
+def test_images_as_served_have_the_served_size(run, colours, share, side, larger):
+    run.config = replace(run.config, serve_crop=share)
     both = as_served(run, ("train", "validation"))
-    assert both.pixels.shape[1] == 32 and len(both) == len(colours.images) - len(colours.split("test"))
+    assert len(both) == len(colours.images) - len(colours.split("test"))
+    assert (both.side, both.seen) == (side, 32)
     run.options.serve_size = 48
-    assert as_served(run, ("validation",)).pixels.shape[1:] == (48, 48, 3)
+    validation = as_served(run, ("validation",))
+    assert validation.pixels.shape[1:] == (larger, larger, 3) and validation.seen == 48
 
 
 def test_few_images_are_cross_validated_unless_the_whole_network_trains(run, monkeypatch):

@@ -51,7 +51,7 @@ def model(network: Classifier, photos: np.ndarray) -> ServingModel:
         logits = network.head(features)
     residual = Residual(features[::2].clone())
     score = VirtualLogit(residual, residual(features[1::2]), logits[1::2])
-    return ServingModel(network, SIZE, TEMPERATURE, score).eval()
+    return ServingModel(network, SIZE, SIZE, TEMPERATURE, score).eval()
 
 
 @pytest.fixture(scope="session")

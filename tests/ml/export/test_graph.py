@@ -81,11 +81,11 @@ def test_predictor_refuses_a_manifest_of_other_classes(bundle):
 def test_graph_of_another_model_is_refused(bundle, model, network, photos):
     assert check_parity(bundle, model, photos).max_probability_difference <= 1e-3
     with pytest.raises(ExportError, match=r"PyTorch by 0\.\d+ in a probability, .* try --precision fp32"):
-        check_parity(bundle, ServingModel(network, SIZE, 2 * TEMPERATURE, model.answer.score), photos)
+        check_parity(bundle, ServingModel(network, SIZE, SIZE, 2 * TEMPERATURE, model.answer.score), photos)
     broken = copy.deepcopy(network)
     nn.init.constant_(broken.head.bias, float("nan"))
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
-        check_parity(bundle, ServingModel(broken, SIZE, 1.0, model.answer.score), photos)
+        check_parity(bundle, ServingModel(broken, SIZE, SIZE, 1.0, model.answer.score), photos)
 
 
 def test_images_beyond_the_limit_are_uncertain(bundle, photos):

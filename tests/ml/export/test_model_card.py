@@ -93,7 +93,7 @@ def trained(*flags: str, images: int = 0) -> dict:
     return {
         "training": TRAINING | {"recipe": recipe, "initial_weights": weights},
         "dataset": DATASET | {"counts": {"train": {"red": images, "green": 0, "blue": 0}}, "left_out": {}},
-        "input": {"size": config.size, "resize": "stretch"},
+        "input": {"size": round(config.size / config.serve_crop), "resize": "stretch"},
         "precision": "fp16",
     }
 
@@ -125,9 +125,13 @@ def test_command_of_the_card_leaves_out_defaults(tmp_path):
 
 
 def test_card_shows_how_the_model_was_exported(tmp_path):
-    sections = trained("--epochs", "3", "--size", "48") | {"input": {"size": 32, "resize": "stretch"}}
+    sections = trained("--epochs", "3", "--size", "48") | {"input": {"size": 37, "resize": "stretch"}}
     text = card(tmp_path, **sections | {"precision": "int8"})
-    assert 'ARGS="--size 48 --epochs 3 --precision int8 --serve-size 32"\n' in text
+    assert 'ARGS="--size 48 --epochs 3 --serve-crop 0.875 --precision int8 --serve-size 32"\n' in text
+    cropped = trained("--serve-crop", "0.75") | {"input": {"size": 299, "resize": "center-crop"}}
+    text = card(tmp_path, **cropped)
+    assert "299 × 299 pixels (resize rule: center-crop; the network sees the central 75.0% of each side)." in text
+    assert 'ARGS="--serve-crop 0.75"\n' in text
     assert "make train" not in card(tmp_path)
 
 

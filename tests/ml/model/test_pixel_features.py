@@ -1,4 +1,4 @@
-"""A backbone is exported once for each set of weights and side."""
+"""A backbone is exported once for each set of weights, side, and centre that it sees."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from ml.model import pixel_features
 from ml.model.backbones import build_backbone
 from ml.model.onnx_graph import session
-from ml.model.pixel_features import FEATURES, PIXELS, fingerprint, pixel_features_graph
+from ml.model.pixel_features import FEATURES, PIXELS, central_square, fingerprint, pixel_features_graph
 from tests.ml.conftest import SIDE, TINY
 
 
@@ -26,7 +26,7 @@ def exports(monkeypatch) -> list[tuple[int, ...]]:
 
 @torch.inference_mode()
 def test_graph_equals_the_backbone(pretrained, shape_pixels, shape_features, cache):
-    model = session(pixel_features_graph(pretrained, SIDE, cache).SerializeToString())
+    model = session(pixel_features_graph(pretrained, SIDE, SIDE, cache).SerializeToString())
     pixels = np.array(shape_pixels.pixels[:5])
     (found,) = model.run([FEATURES], {PIXELS: pixels})
     expected = pretrained(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
@@ -34,13 +34,20 @@ def test_graph_equals_the_backbone(pretrained, shape_pixels, shape_features, cac
     np.testing.assert_allclose(shape_features[:5], expected, atol=2e-3)
 
 
-def test_graph_is_exported_once_for_each_side_and_weights(exports, tmp_path):
+@pytest.mark.parametrize(("side", "seen", "first"), [(8, 8, 0), (8, 6, 1), (8, 5, 1), (7, 4, 1)])
+def test_central_square_is_cut_out_of_all_channels(side, seen, first):
+    images = torch.arange(2 * 3 * side * side).reshape(2, 3, side, side)
+    last = first + seen
+    assert torch.equal(central_square(images, seen), images[:, :, first:last, first:last])
+
+
+def test_graph_is_exported_once_for_each_side_centre_and_weights(exports, tmp_path):
     torch.manual_seed(0)
     first, other = build_backbone(TINY, False), build_backbone(TINY, False)
     assert fingerprint(first) != fingerprint(other)
-    for backbone, side in ((first, 32), (first, 32), (first, 48), (other, 32), (first, 32)):
-        pixel_features_graph(backbone, side, tmp_path / "cache")
-    assert exports == [(2, 32, 32, 3), (2, 48, 48, 3), (2, 32, 32, 3)]
+    for backbone, side, seen in ((first, 32, 32), (first, 32, 32), (first, 48, 32), (first, 48, 48), (other, 32, 32)):
+        pixel_features_graph(backbone, side, seen, tmp_path / "cache")
+    assert exports == [(2, 32, 32, 3), (2, 48, 48, 3), (2, 48, 48, 3), (2, 32, 32, 3)]
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".onnx"}
 
 
@@ -50,5 +57,5 @@ def test_interrupted_export_leaves_no_graph(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pixel_features, "to_onnx", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pixel_features_graph(build_backbone(TINY, False), 32, tmp_path)
+        pixel_features_graph(build_backbone(TINY, False), 32, 32, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,7 @@ def test_failed_write_advises_to_resume_only_from_a_checkpoint(config, tmp_path,
 
 
 def test_other_data_or_settings_are_refused(config, tmp_path):
-    checkpoint.require_same(tmp_path, config, replace(config, blend=0.3, views=3))
+    checkpoint.require_same(tmp_path, config, replace(config, blend=0.3, views=3, serve_crop=1.0))
     other = replace(config, data_fingerprint="other", batch=8)
     with pytest.raises(CheckpointError, match=r"other settings \(data_fingerprint, batch\): resume with"):
         checkpoint.require_same(tmp_path, config, other)

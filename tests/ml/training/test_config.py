@@ -35,6 +35,7 @@ def test_flags_set_every_setting_over_the_defaults():
         "label_smoothing": 0.2,
         "ema": 0.5,
         "blend": 0.3,
+        "serve_crop": 0.75,
         "patience": 2,
         "seed": 7,
     }
@@ -48,8 +49,10 @@ def test_number_of_images_decides_about_fine_tuning():
     assert epochs == [0, 0, 8, 8, 5, 2, 2]
     for weights in ("pretrained", "checkpoint.pt"):
         configs = [from_options(parse("--weights", weights), "f", images) for images in (100, 8000)]
-        assert [config.epochs for config in configs] == [0, 5]
-    assert from_options(parse("--epochs", "0"), "f", 10**6).epochs == 0
+        assert [(config.epochs, config.serve_crop) for config in configs] == [(0, 1.0), (5, 0.875)]
+    head_alone, tuned = from_options(parse("--epochs", "0"), "f", 10**6), from_options(parse("--epochs", "3"), "f", 100)
+    assert (head_alone.epochs, head_alone.serve_crop) == (0, 1.0)
+    assert (tuned.epochs, tuned.serve_crop) == (3, 0.875)
 
 
 def test_training_from_scratch_has_its_own_defaults():

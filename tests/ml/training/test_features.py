@@ -22,7 +22,7 @@ def backbone():
 @pytest.fixture
 def images(colours, cache, tmp_path) -> Pixels:
     """A few images, in a cache of their own, with the graphs of the shared one."""
-    for graph in cache.glob("*-32.onnx"):
+    for graph in cache.glob("*-32-32.onnx"):
         (tmp_path / graph.name).symlink_to(graph)
     return Pixels(colours.split("test")[: BATCH + 3], 32, "stretch", tmp_path, "images")
 
@@ -38,6 +38,16 @@ def test_features_are_the_backbones_in_order(way, backbone, images):
     expected = backbone.eval()(torch.from_numpy(np.array(images.pixels)).permute(0, 3, 1, 2).float())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["cpu", "device"])
+def test_features_are_those_of_the_centre_that_the_network_sees(way, images):
+    backbone = build_backbone(TINY, pretrained=False)
+    whole = torch.from_numpy(np.concatenate(list(features._on_device(backbone, images, CPU))))
+    images.pixels = np.pad(images.pixels, ((0, 0), (3, 4), (3, 4), (0, 0)))
+    seen = features._on_cpu if way == "cpu" else lambda *some: features._on_device(*some, CPU)
+    centre = torch.from_numpy(np.concatenate(list(seen(backbone, images))))
+    torch.testing.assert_close(centre, whole, atol=1e-3, rtol=1e-3)
 
 
 def test_weights_can_be_trained_after_their_features_were_computed(images):
