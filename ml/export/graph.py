@@ -56,7 +56,7 @@ def export(
     """
     graph = to_graph(model, cache)
     if precision == "int8":
-        graph = to_int8(graph, INPUT_NAME, pixels)
+        graph = to_int8(graph, INPUT_NAME, FEATURES, pixels)
     elif precision == "fp16":
         to_fp16(graph)
     content = serialise(graph, classes)

@@ -13,6 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from ml.model.onnx_graph import session
+
+FloatArray = NDArray[np.float32]
+
 # Scales and biases are few, and some are so small that 16 bits lose digits that count.
 MIN_VALUES = 1024
 CALIBRATION_BATCH = 16
@@ -47,13 +51,14 @@ def to_fp16(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
+def to_int8(model: onnx.ModelProto, input_name: str, features_name: str, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
     """Quantise ``OPERATIONS`` to 8 bits, except the first convolutions and what lies before them.
 
     There is one scale per weight channel and one per layer's activations. Weights use 7 of their 8 bits. CPUs without
     VNNI (Intel before 2019, AMD before 2022) add two products in 16 bits, which overflows with larger weights. ONNX
     Runtime's workaround takes a third longer. The activation ranges are calibrated on real images
-    ``(n, size, size, 3)``.
+    ``(n, size, size, 3)``. Rounding also moves the features by their mean over these images, which is taken back: the
+    head would answer one class more often than it should.
     """
     with tempfile.TemporaryDirectory() as folder:
         original, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("original", "prepared", "quantised"))
@@ -76,7 +81,34 @@ def to_int8(model: onnx.ModelProto, input_name: str, pixels: NDArray[np.uint8]) 
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"TensorQuantOverrides": _overrides(graph)},
             )
-        return onnx.load(quantised)
+        rounded = onnx.load(quantised)
+    drift = _mean(rounded, input_name, features_name, pixels) - _mean(model, input_name, features_name, pixels)
+    _subtract(rounded, features_name, drift)
+    return rounded
+
+
+def _mean(model: onnx.ModelProto, input_name: str, features_name: str, pixels: NDArray[np.uint8]) -> FloatArray:
+    """Compute the mean features over images."""
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.append(helper.make_tensor_value_info(features_name, TensorProto.FLOAT, None))
+    run = session(extended.SerializeToString()).run
+    batches = np.array_split(pixels, -(-len(pixels) // CALIBRATION_BATCH))
+    parts = [run([features_name], {input_name: batch})[0] for batch in batches]
+    return np.asarray(np.concatenate(parts).mean(0), np.float32)
+
+
+def _subtract(model: onnx.ModelProto, features_name: str, drift: FloatArray) -> None:
+    """Correct the bias of the features, after Nagel et al. 2019.
+
+    "Data-Free Quantization Through Weight Equalization and Bias Correction".
+    """
+    graph, before = model.graph, f"{features_name}_before_correction"
+    maker = next(i for i, node in enumerate(graph.node) if features_name in node.output)
+    graph.node[maker].output[:] = [before if name == features_name else name for name in graph.node[maker].output]
+    constant = numpy_helper.from_array(drift, f"{features_name}_drift")
+    graph.initializer.append(constant)
+    graph.node.insert(maker + 1, helper.make_node("Sub", [before, constant.name], [features_name]))
 
 
 def _first_nodes(model: onnx.ModelProto) -> list[str]:

@@ -5,8 +5,10 @@ import onnx
 import pytest
 
 from bundle.load import Bundle
-from bundle.predictor import Predictor
+from bundle.predictor import INPUT_NAME, Predictor
 from ml.export.quantize import MIN_MATRIX_VALUES, MIN_VALUES, PLAIN_CONVOLUTIONS
+from ml.model.onnx_graph import session
+from ml.model.pixel_features import FEATURES
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,15 @@ def test_lower_precision_makes_a_smaller_file_with_similar_answers(precision, sh
     expected, expected_scores = Predictor(plain).measure(photos)
     np.testing.assert_allclose(answers, expected, atol=close)
     np.testing.assert_allclose(scores, expected_scores, atol=close)
+
+
+def test_rounding_does_not_move_the_mean_features(exported, photos):
+    means = []
+    for precision in ("int8", "fp32"):
+        graph = onnx.load_from_string(exported(precision).model)
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, None))
+        means.append(session(graph.SerializeToString()).run([FEATURES], {INPUT_NAME: photos})[0].mean(0))
+    np.testing.assert_allclose(*means, atol=1e-4)
 
 
 def test_int8_kernels_fit_processors_with_and_without_matrix_units(int8):
