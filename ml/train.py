@@ -23,13 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.data.exists():
             raise UserError(f"There is no folder {options.data}: give --data a folder of images for each class.")
         # After the parser, since mlflow and PyTorch take seconds to import.
+        from ml import pipeline
         from ml.tracking.client import connect
 
         # Before anything slow: an hour of training that cannot be logged is worse than a refusal.
-        client = connect(options.tracking_uri)
-        from ml import pipeline
-
-        return pipeline.run(client, options)
+        return pipeline.run(connect(options.tracking_uri), options)
     except (UserError, BundleError, ImageError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
@@ -56,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add = group.add_argument
     text = "precision of the exported weights [%(default)s]"
     add("--precision", choices=get_args(Precision), default=config.PRECISION, help=text)
-    text = "side of the exported network's input, pixels [as --size]"
+    text = "side of the square that the exported network sees, pixels [as --size]"
     add("--serve-size", type=config.side_in_pixels, metavar="PIXELS", help=text)
     text = "also evaluate on these photos as people send them, by class, and on corrupted copies"
     add("--acceptance", type=Path, metavar="FOLDER", help=text)

@@ -6,6 +6,8 @@ from urllib.request import getproxies_environment
 
 from requests.utils import get_environ_proxies, select_proxy
 
+# Seconds that a server may take to answer for the first time; set by whoever starts server and training together.
+MLFLOW_START_LIMIT = "MLFLOW_START_LIMIT"
 DEFAULT_ADDRESS = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT') or 5000}"
 LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0")  # noqa: S104
 

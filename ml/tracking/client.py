@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +13,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from ml.errors import UserError
-from ml.tracking.address import DEFAULT_ADDRESS, bypass_proxy_for_loopback, proxy_of, without_password
+from ml.tracking.address import (
+    DEFAULT_ADDRESS,
+    MLFLOW_START_LIMIT,
+    bypass_proxy_for_loopback,
+    proxy_of,
+    without_password,
+)
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 # mlflow would wait for minutes; training must not stall when the server is down.
@@ -24,6 +31,8 @@ SETTINGS = {
 }
 # Seconds for the first request: a server that has just started, or sleeps, is slow once.
 FIRST_TIMEOUT = "15"
+# Seconds between two requests to a server that is starting.
+POLL = 0.1
 # Seconds, mlflow's own default: the object store behind the server may be slow.
 FILE_TIMEOUT = "120"
 
@@ -36,27 +45,32 @@ class TrackingError(UserError):
 
 
 def connect(address: str | None) -> MlflowClient:
-    """Create a client of an MLflow store that answers.
+    """Create a client of an MLflow store that answers; wait for one that is just starting.
 
     Args:
         address: An ``http:`` address or ``sqlite:///`` file. None means ``MLFLOW_TRACKING_URI``, else the local server
             that ``make up`` starts.
 
     Raises:
-        TrackingError: The store does not answer within about 15 s, or refuses.
+        TrackingError: The store does not answer within about 15 s, or ``MLFLOW_START_LIMIT``, or it refuses.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     bypass_proxy_for_loopback()
     address = address or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_ADDRESS
+    deadline = time.monotonic() + float(os.environ.get(MLFLOW_START_LIMIT) or 0)
     with _timeout(FIRST_TIMEOUT):
-        try:
-            mlflow.set_tracking_uri(address)
-            client = MlflowClient(address)
-            client.search_experiments(max_results=1)
-        except Failure as error:
-            raise TrackingError(f"MLflow at {without_password(address)} {_advice(address, error)}.") from error
-    return client
+        while True:
+            try:
+                mlflow.set_tracking_uri(address)
+                client = MlflowClient(address)
+                client.search_experiments(max_results=1)
+            except Failure as error:
+                if answered(error) or time.monotonic() > deadline:
+                    raise TrackingError(f"MLflow at {without_password(address)} {_advice(address, error)}.") from error
+                time.sleep(POLL)
+            else:
+                return client
 
 
 def run_address(client: MlflowClient, run_id: str) -> str | None:

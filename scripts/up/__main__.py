@@ -9,11 +9,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ml.tracking.address import without_password
+from ml.tracking.address import MLFLOW_START_LIMIT, without_password
 from scripts.up import programs
 from scripts.up.programs import Program
 from scripts.up.settings import LOCALHOST, Settings, describe
-from scripts.up.supervisor import FailedError, get, keep_running, on_signals, require_free_ports, running, say, tail
+from scripts.up.supervisor import (
+    START_LIMIT,
+    FailedError,
+    get,
+    keep_running,
+    on_signals,
+    require_free_ports,
+    running,
+    say,
+    tail,
+)
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 WRONG_SETTINGS = 2  # exit code of the monitor, and of this command
@@ -38,12 +48,13 @@ async def run(settings: Settings, only: bool, command: list[str]) -> int:
     say(f"Starting {', '.join(server.name for server in servers)}; logs in {logs}")
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keep_running(server, logs)) for server in servers]
-        for server in servers:
-            await server.up.wait()
         if command:
-            code = await run_command(command, mlflow.address)
+            # At once, since both take seconds to start; clients of MLflow wait for it.
+            code = await run_command(command, mlflow.address, START_LIMIT)
             tasks[0].cancel()
             return code
+        for server in servers:
+            await server.up.wait()
         if not only:
             if not get(f"{inference.address}/ready"):
                 say(f"NO MODEL IS SERVED: {inference.address}/ready says why.")
@@ -53,10 +64,11 @@ async def run(settings: Settings, only: bool, command: list[str]) -> int:
     return 0
 
 
-async def run_command(command: list[str], uri: str) -> int:
-    """Run a command with an MLflow, pass signals on to it and return its exit code."""
+async def run_command(command: list[str], uri: str, start_limit: int = 0) -> int:
+    """Run a command with an MLflow that may take seconds to start; pass signals on, and return its exit code."""
+    environment = {TRACKING_URI: uri, MLFLOW_START_LIMIT: str(start_limit)}
     try:
-        async with running(Program("command", command, {TRACKING_URI: uri})) as process:
+        async with running(Program("command", command, environment)) as process:
             on_signals(lambda number: os.killpg(process.pid, number) if process.returncode is None else None)
             code = await process.wait()
     except OSError as error:

@@ -1,11 +1,13 @@
 """Connecting to MLflow succeeds, or says in one sentence why not."""
 
+import contextlib
 import socket
 from types import SimpleNamespace
 
 import pytest
 import requests
 
+from ml.tracking import client
 from ml.tracking.client import TrackingError, connect, reason, run_address
 from tests import servers
 from tests.services.monitor.stubs import always, relay, serving, start
@@ -26,6 +28,23 @@ def test_missing_server_is_reported(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{servers.free_port()}")
     with pytest.raises(TrackingError, match="does not answer: start it with `make up` or `make mlflow`, or set MLFLOW"):
         connect(None)
+
+
+def test_server_that_is_starting_is_waited_for(mlflow_address, monkeypatch):
+    monkeypatch.setenv("MLFLOW_START_LIMIT", "60")
+    port = servers.free_port()
+    failures = []
+
+    def answered(error: BaseException) -> bool:
+        failures.append(error)
+        if len(failures) == 2:
+            stack.enter_context(serving(relay(mlflow_address), port))
+        return False
+
+    monkeypatch.setattr(client, "answered", answered)
+    with contextlib.ExitStack() as stack:
+        connect(f"http://127.0.0.1:{port}")
+    assert len(failures) == 2
 
 
 def test_refused_host_name_is_explained(mlflow_address):
