@@ -34,7 +34,8 @@ class PixelFeatures(nn.Module):
 def central_square(images: Tensor, side: int) -> Tensor:
     """Cut the central square out of square images ``(n, channels, height, width)``."""
     start = (images.shape[-1] - side) // 2
-    return images[..., start : start + side, start : start + side] if start else images
+    whole = images.shape[-1] == side  # the graph then needs no node for it
+    return images if whole else images[..., start : start + side, start : start + side]
 
 
 def pixel_features_graph(backbone: Backbone, side: int, seen: int, cache: Path) -> onnx.ModelProto:
